@@ -1,0 +1,48 @@
+"""Files that are whole or absent: written beside their place, synced, then renamed into it."""
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+PRIVATE = 0o600
+PUBLIC = 0o644
+
+
+def write_atomic(
+    path: Path, content: bytes | str, *, mode: int = PRIVATE, owner: tuple[int, int] | None = None
+) -> None:
+    """Replace `path` by `content` so that a reader or a power cut sees the old file or the new one.
+
+    `owner` is a (uid, gid) pair, for files that an engine under another account reads.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def secret_file(path: Path, *, prefix: str = "") -> str:
+    """Return the secret kept in `path`, making a random 256-bit one (mode 600) the first time."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        secret = prefix + secrets.token_urlsafe(32)
+        write_atomic(path, secret + "\n", mode=PRIVATE)
+        return secret

@@ -1,0 +1,93 @@
+"""`IOTISTIC_HOME`: the one folder that holds all state of an installation.
+
+    secrets/      api-token, engine passwords, passphrases    (folder 700, files 600)
+    pki/          CA, broker certificate, CRL
+    engines/      PostgreSQL and Mosquitto: binaries, configuration, data (see `engines_folder`)
+    run/          endpoints.json of the running installation, sockets, locks
+    logs/         one file per process
+    simulator/    credentials of simulated devices
+
+Removing the folder starts over.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from iotistic.kernel.settings import Settings
+
+
+def default_home() -> Path:
+    """Return the XDG state folder of this user."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "iotistic"
+
+
+class HomeSettings(Settings):
+    """Where the installation keeps its state."""
+
+    iotistic_home: Path = default_home()
+    """Folder with all state of the installation; removing it starts over."""
+
+    @property
+    def home(self) -> "Home":
+        """The layout below the folder."""
+        return Home(self.iotistic_home.expanduser().absolute())
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below one installation's folder."""
+
+    path: Path
+
+    def create(self) -> None:
+        """Make the folders; secrets and run files are for this user only."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o711)
+        for private in (self.secrets, self.pki, self.run, self.logs, self.simulator):
+            private.mkdir(exist_ok=True, mode=0o700)
+
+    @property
+    def secrets(self) -> Path:
+        """Folder of generated secrets, mode 700."""
+        return self.path / "secrets"
+
+    @property
+    def api_token(self) -> Path:
+        """The operator token: bearer token of the API and enrolment token of the certificate authority."""
+        return self.secrets / "api-token"
+
+    @property
+    def pki(self) -> Path:
+        """Folder of the certificate authority, mode 700."""
+        return self.path / "pki"
+
+    @property
+    def ca_certificate(self) -> Path:
+        """The CA certificate (PEM) that every client trusts."""
+        return self.pki / "ca.crt"
+
+    @property
+    def engines(self) -> Path:
+        """Folder of PostgreSQL's and Mosquitto's binaries, configuration and data."""
+        return self.path / "engines"
+
+    @property
+    def run(self) -> Path:
+        """Folder of sockets, locks and `endpoints.json`, mode 700."""
+        return self.path / "run"
+
+    @property
+    def endpoints(self) -> Path:
+        """JSON file with the addresses of the running installation; absent when it does not run."""
+        return self.run / "endpoints.json"
+
+    @property
+    def logs(self) -> Path:
+        """Folder with one log file per process."""
+        return self.path / "logs"
+
+    @property
+    def simulator(self) -> Path:
+        """Folder with the credentials of simulated devices."""
+        return self.path / "simulator"

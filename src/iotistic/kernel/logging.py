@@ -1,0 +1,65 @@
+"""Structured logs: one event per line, a static `noun.past_verb` with ids as fields.
+
+Console lines for people when standard error is a terminal, JSON lines otherwise. Secrets never get
+this far: they are a type that prints as stars.
+"""
+
+import logging
+import sys
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from iotistic.kernel.settings import Settings
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogSettings(Settings):
+    """What is logged, and how."""
+
+    log_level: str = "info"
+    """Lowest level written: debug, info, warning or error."""
+    log_format: LogFormat = LogFormat.AUTO
+    """`auto` writes console lines to a terminal and JSON lines elsewhere."""
+
+
+def configure_logging(settings: LogSettings, *, process: str) -> None:
+    """Send structlog and the standard library's loggers to standard error, with `process` bound."""
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
+    as_json = settings.log_format is LogFormat.JSON or (
+        settings.log_format is LogFormat.AUTO and not sys.stderr.isatty()
+    )
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    rendering: list[Any] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        if as_json
+        else [structlog.dev.ConsoleRenderer()]
+    )
+    structlog.configure(
+        processors=shared + rendering,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    foreign = logging.StreamHandler(sys.stderr)
+    foreign.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    logging.basicConfig(handlers=[foreign], level=max(level, logging.WARNING), force=True)
