@@ -1,0 +1,81 @@
+"""Every command's name, module and summary, as plain data.
+
+`iotistic --help` and the child processes read only this, which keeps them out of the 300 ms that the
+argument parser and the table renderer take to load.
+"""
+
+from dataclasses import dataclass
+from importlib import metadata
+
+_COMMANDS = "iotistic.entrypoints.commands"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A user command: `target` is `module:attribute` of its cyclopts app."""
+
+    name: str
+    summary: str
+    group: str
+
+    @property
+    def target(self) -> str:
+        """Where the command's app is imported from."""
+        return f"{_COMMANDS}.{self.name.replace('-', '_')}:app"
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("up", "Start everything on this machine and show a live table.", "Run"),
+    Command("status", "Say what runs, where, and whether it is healthy.", "Run"),
+    Command("doctor", "Check ports, disk, clock, versions, broker and database; say the fix.", "Run"),
+    Command("watch", "Show devices, last values and throughput, live.", "Look"),
+    Command("query", "Show one series as a chart, a table, CSV or JSON.", "Look"),
+    Command("devices", "List devices, or show one with its datapoints.", "Look"),
+    Command("dead-letters", "List, show, replay or purge what could not be stored.", "Look"),
+    Command("cert", "Issue, list and revoke device certificates.", "Manage"),
+    Command("db", "Show and run the database's migrations.", "Manage"),
+    Command("simulate", "Run simulated devices against the broker.", "Try"),
+    Command("bench", "Measure this machine and compare with the goals.", "Try"),
+    Command("completion", "Print or install shell completion.", "Other"),
+    Command("version", "Print the version.", "Other"),
+)
+
+# Started by `up`, or by a service manager; hidden from people.
+PROCESSES: dict[str, str] = {
+    "ingest": "iotistic.entrypoints.ingest",
+    "api": "iotistic.entrypoints.api",
+    "pki": "iotistic.entrypoints.pki",
+    "maintenance": "iotistic.entrypoints.maintenance",
+}
+
+EXIT_CODES: dict[int, str] = {
+    0: "done",
+    1: "failed, or a check did not pass",
+    2: "the request cannot be understood or breaks a rule",
+    3: "the credential is missing, wrong, or does not allow this",
+    4: "there is no such thing",
+    5: "the present state does not allow this",
+    6: "something this depends on is away; try again",
+    130: "interrupted by Ctrl-C",
+}
+
+
+def version() -> str:
+    """Return the installed version."""
+    return metadata.version("iotistic")
+
+
+def overview() -> str:
+    """Return the text of `iotistic --help`."""
+    lines = ["Usage: iotistic COMMAND [OPTIONS]", "", "An open IoT platform, from the device to the invoice."]
+    width = max(len(command.name) for command in COMMANDS)
+    group = ""
+    for command in COMMANDS:
+        if command.group != group:
+            group = command.group
+            lines += ["", f"{group}:"]
+        lines.append(f"  {command.name:<{width}}  {command.summary}")
+    lines += ["", "Every command takes --help, and --json for programs."]
+    lines += ["IOTISTIC_HOME is the folder with all state.", "", "Exit codes:"]
+    lines += [f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items()]
+    return "\n".join(lines)
