@@ -1,0 +1,153 @@
+"""PUBLISH packets by the hundred thousand, assembled by numpy.
+
+All packets of a stream have one width: topics of equal length, numbers of fixed width. A stream keeps
+one template row per series; a chunk copies the rows it needs and writes packet id, time and reading
+into fixed columns. Every message has its own microsecond, so every row it becomes has its own key.
+
+    32 | remaining length | topic | packet id | (MQTT 5: 00) | payload
+"""
+
+import struct
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes2D = npt.NDArray[np.uint8]
+Kind = Literal["json", "json-tele", "modbus"]
+
+_READINGS = 4096
+_DIGITS3 = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
+_SECOND_US = 1_000_000
+_ID_MARK = b"\xff\xff"
+_TIME_MARK = b"#" * 26  # YYYY-MM-DDTHH:MM:SS.ffffff
+
+
+@dataclass
+class MessageStream:
+    """An endless stream of QoS 1 PUBLISH packets over `series` topics.
+
+    `kind`: `json` (one JSON reading on sensor/<device>/<label>), `json-tele` (the same on F2 topics) or
+    `modbus` (an F2 frame of three datapoints with a valid CRC). `padding` makes a JSON payload larger.
+    """
+
+    kind: Kind = "json"
+    series: int = 1000
+    devices: int = 100
+    first_device: int = 0
+    protocol: int = 4
+    padding: int = 0
+    seed: int = 7
+    position: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.topics = [self._topic(number) for number in range(self.series)]
+        readings = modbus_readings(self.seed) if self.kind == "modbus" else decimal_readings(self.seed)
+        self._readings = np.frombuffer(b"".join(readings), np.uint8).reshape(len(readings), -1)
+        packets = [self._packet(topic, readings[0]) for topic in self.topics]
+        if len({len(packet) for packet in packets}) != 1:
+            raise ValueError("topics of one stream must have equal length")
+        self._table = np.frombuffer(b"".join(packets), np.uint8).reshape(self.series, -1)
+        first = packets[0]
+        self._id_at = first.index(_ID_MARK)
+        self._time_at = first.index(_TIME_MARK)
+        self._reading_at = first.index(readings[0], self._time_at)
+
+    @property
+    def width(self) -> int:
+        """Bytes of one packet."""
+        return int(self._table.shape[1])
+
+    def device_name(self, device: int) -> str:
+        """Return the topic's device: an F2 name, or a plain one."""
+        number = self.first_device + device
+        return f"d{number:05d}" if self.kind == "json" else f"f2-02b0{number:08x}"
+
+    def _topic(self, number: int) -> bytes:
+        device, label = number % self.devices, number // self.devices
+        name = self.device_name(device)
+        if self.kind == "json":
+            return f"sensor/{name}/t{label:03d}".encode()
+        connector, sensor = divmod(label, 6)
+        return f"tele/{name}/sensor-mode/J{connector % 4 + 1}/sensor-{sensor + 1}".encode()
+
+    def _packet(self, topic: bytes, reading: bytes) -> bytes:
+        if self.kind == "modbus":
+            payload = b'{"timestamp": "%b", "data": "%b"}' % (_TIME_MARK, reading)
+        else:
+            sensor = b"s-" + topic[-3:]
+            payload = b'{"timestamp":"%bZ","value":%b,"unit":"C","sensor_id":"%b"}' % (
+                _TIME_MARK,
+                reading,
+                sensor,
+            )
+            payload += b" " * self.padding
+        body = (
+            struct.pack(">H", len(topic))
+            + topic
+            + _ID_MARK
+            + (b"\0" if self.protocol == 5 else b"")
+            + payload
+        )
+        return b"\x32" + remaining_length(len(body)) + body
+
+    def chunk(self, packet_ids: npt.NDArray[np.int64], times_us: npt.NDArray[np.int64]) -> memoryview:
+        """Assemble the next packets, one for each id and time (microseconds since the epoch)."""
+        count = len(packet_ids)
+        numbers = np.arange(self.position, self.position + count)
+        self.position += count
+        rows = self._table[numbers % self.series]
+        rows[:, self._id_at] = packet_ids >> 8
+        rows[:, self._id_at + 1] = packet_ids & 255
+        write_times(
+            rows[:, self._time_at : self._time_at + 26], times_us, "T" if self.kind != "modbus" else " "
+        )
+        picked = self._readings[(numbers * 2654435761 >> 7) % len(self._readings)]
+        rows[:, self._reading_at : self._reading_at + picked.shape[1]] = picked
+        return memoryview(rows).cast("B")
+
+
+def write_times(columns: Bytes2D, times_us: npt.NDArray[np.int64], separator: str) -> None:
+    """Write `YYYY-MM-DD<separator>HH:MM:SS.ffffff` (UTC) into 26 columns."""
+    seconds, micros = np.divmod(times_us, _SECOND_US)
+    pattern = f"%Y-%m-%d{separator}%H:%M:%S."
+    for second in np.unique(seconds):
+        text = time.strftime(pattern, time.gmtime(int(second))).encode()
+        columns[seconds == second, :20] = np.frombuffer(text, np.uint8)
+    columns[:, 20:23] = _DIGITS3[micros // 1000]
+    columns[:, 23:26] = _DIGITS3[micros % 1000]
+
+
+def decimal_readings(seed: int) -> list[bytes]:
+    """Return readings of one width, such as 21.53."""
+    values = np.random.default_rng(seed).integers(1000, 9999, _READINGS)
+    return [b"%d.%02d" % divmod(int(value), 100) for value in values]
+
+
+def modbus_readings(seed: int) -> list[bytes]:
+    """Return answers of a climate sensor in hex: temperature, humidity, CO2, six more bytes, CRC."""
+    values = np.random.default_rng(seed).integers(0, 5000, (_READINGS, 3))
+    frames = (struct.pack(">BBB6H", 1, 3, 12, *map(int, row), 0, 0, 0) for row in values)
+    return [(frame + struct.pack("<H", crc16(frame))).hex(" ").upper().encode() for frame in frames]
+
+
+def crc16(frame: bytes) -> int:
+    """Return the Modbus RTU checksum, sent low byte first."""
+    crc = 0xFFFF
+    for byte in frame:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+    return crc
+
+
+def remaining_length(length: int) -> bytes:
+    """Encode MQTT's variable length integer."""
+    encoded = bytearray()
+    while True:
+        length, low = divmod(length, 128)
+        encoded.append(low | (0x80 if length else 0))
+        if not length:
+            return bytes(encoded)
