@@ -1,0 +1,139 @@
+"""Connections to PostgreSQL: settings, pool, patience, and one table from driver errors to ours."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import asyncpg
+import stamina
+from pydantic import Field, SecretStr, field_validator
+
+from iotistic.kernel.errors import Denied, Invalid, NotFound, Unavailable
+from iotistic.kernel.postgres.dsn import Dsn
+from iotistic.kernel.settings import Settings
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached; try again."""
+
+    code = "database.unavailable"
+
+
+class DatabaseDenied(Denied):
+    """The database refuses this user or password."""
+
+    code = "database.denied"
+
+
+class DatabaseMissing(NotFound):
+    """The server has no database of this name."""
+
+    code = "database.missing"
+
+
+class DatabaseNotConfigured(Invalid):
+    """No database is given."""
+
+    code = "database.not_configured"
+
+
+class DatabaseSettings(Settings):
+    """Which PostgreSQL is used, and with how many connections."""
+
+    database_url: str | None = None
+    """Address as postgresql://USER@HOST:PORT/DATABASE; unset means the embedded server."""
+    database_password: SecretStr | None = None
+    """Password of the user in the address; DATABASE_PASSWORD_FILE keeps it out of the environment."""
+    database_pool_size: int = Field(default=10, ge=1, le=1000)
+    """Most connections one process opens; the embedded server allows 100 in all."""
+    database_connect_timeout_s: float = Field(default=10.0, gt=0)
+    """Seconds to wait for one connection attempt."""
+    database_command_timeout_s: float = Field(default=60.0, gt=0)
+    """Seconds after which a statement is given up, so that a stuck server cannot hold a caller for ever."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                Dsn.parse(value)
+            except Invalid as exc:
+                raise ValueError(exc.message) from exc
+        return value
+
+    @property
+    def dsn(self) -> Dsn:
+        """The address of the database. Raises DatabaseNotConfigured."""
+        if self.database_url is None:
+            raise DatabaseNotConfigured(hint="set DATABASE_URL and DATABASE_PASSWORD_FILE")
+        return Dsn.parse(self.database_url, self.database_password)
+
+
+async def create_pool(
+    settings: DatabaseSettings, *, application_name: str, min_size: int = 1
+) -> asyncpg.Pool:
+    """Open a pool; `application_name` tells our processes apart in pg_stat_activity.
+
+    Raises DatabaseUnavailable, DatabaseDenied, DatabaseMissing, DatabaseNotConfigured.
+    """
+    with database_errors():
+        return await asyncpg.create_pool(
+            **settings.dsn.options(),
+            min_size=min(min_size, settings.database_pool_size),
+            max_size=settings.database_pool_size,
+            timeout=settings.database_connect_timeout_s,
+            command_timeout=settings.database_command_timeout_s,
+            server_settings={"application_name": application_name},
+        )
+
+
+async def wait_for_database(dsn: Dsn, *, within_s: float = 60) -> None:
+    """Return when the database answers; tries again with growing, jittered pauses for `within_s` seconds.
+
+    Raises DatabaseUnavailable after that, and DatabaseDenied or DatabaseMissing at once.
+    """
+    async for attempt in stamina.retry_context(
+        on=DatabaseUnavailable,
+        attempts=None,
+        timeout=within_s,
+        wait_initial=0.05,
+        wait_max=2.0,
+        wait_jitter=0.2,
+    ):
+        with attempt, database_errors():
+            connection = await asyncpg.connect(**dsn.options(), timeout=min(within_s, 10))
+            await connection.close()
+
+
+_AWAY = (
+    OSError,  # refused, reset, timed out
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,  # disk full, too many connections
+    asyncpg.ReadOnlySQLTransactionError,  # after a failover, until we reach the new primary
+)
+
+
+@contextmanager
+def database_errors() -> Generator[None]:
+    """Turn the driver's connection errors into ours; errors of a statement itself pass unchanged.
+
+    Wrap the database calls only: any OSError inside counts as an unreachable database.
+    """
+    try:
+        yield
+    except _AWAY as exc:
+        raise DatabaseUnavailable(f"the database cannot be reached: {_reason(exc)}") from exc
+    except asyncpg.InvalidAuthorizationSpecificationError as exc:
+        raise DatabaseDenied(hint="check the user in DATABASE_URL and DATABASE_PASSWORD_FILE") from exc
+    except asyncpg.InvalidCatalogNameError as exc:
+        raise DatabaseMissing(_reason(exc), hint="create it, or correct DATABASE_URL") from exc
+    except asyncpg.InterfaceError as exc:
+        if "clos" not in str(exc):  # a closed connection and a closed pool; the rest are our own mistakes
+            raise
+        raise DatabaseUnavailable(f"the database cannot be reached: {_reason(exc)}") from exc
+
+
+def _reason(exc: BaseException) -> str:
+    return str(exc) or type(exc).__name__
