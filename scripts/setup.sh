@@ -1,0 +1,53 @@
+#!/bin/sh
+# setup.sh [mosquitto] [mosquitto-clients]: make .venv as uv.lock says, and install the named programs
+# when they are missing. A second run finds everything in place in a few milliseconds, and works offline.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/say.sh
+
+stamp=.venv/.iotistic-setup
+
+# What the environment was made from; the folder is part of it because a moved .venv does not work.
+fingerprint() {
+    { cat uv.lock pyproject.toml && pwd; } | cksum
+}
+
+make_environment() {
+    say "installing Python packages into .venv (once; a minute or two)"
+    set -- sync --frozen --all-extras
+    if python3.11 -c '' 2>/dev/null; then
+        set -- "$@" --python python3.11
+    fi
+    mkdir -p .tools
+    quietly .tools/sync.log sh scripts/uv.sh "$@" || fail \
+        "the Python packages could not be installed (the reason stands above)" \
+        "check the network, then run make again"
+    fingerprint >"$stamp"
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/usr/local/sbin/$1" ]
+}
+
+is_missing() {
+    case $1 in
+    mosquitto) [ -z "${MQTT_BROKER_URL:-}" ] && ! has mosquitto ;;
+    mosquitto-clients) ! has mosquitto_sub ;;
+    *) ! has "$1" ;;
+    esac
+}
+
+if [ ! -x .venv/bin/python ] || [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ]; then
+    make_environment
+fi
+
+missing=
+for program in "$@"; do
+    if is_missing "$program"; then
+        missing="$missing $program"
+    fi
+done
+if [ -n "$missing" ]; then
+    # shellcheck disable=SC2086  # a list of package names
+    sh scripts/packages.sh $missing
+fi

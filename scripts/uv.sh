@@ -1,0 +1,56 @@
+#!/bin/sh
+# Run uv: the one on PATH, or one of our own in .tools, which is installed when there is none.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/say.sh
+
+# Hard links into a cache on another file system only produce a warning; copies always work.
+: "${UV_LINK_MODE:=copy}"
+: "${UV_NO_PROGRESS:=1}"
+export UV_LINK_MODE UV_NO_PROGRESS
+tools=.tools
+
+works() {
+    "$1" --version >/dev/null 2>&1
+}
+
+install_uv() {
+    say "installing uv into $tools (the package installer; not found on this machine)"
+    mkdir -p "$tools"
+    with_venv || with_pip || with_system_package || fail \
+        "uv is missing, and python3 has neither venv nor pip to install it with" \
+        "install python3-venv (apt-get install python3-venv), or uv itself: https://docs.astral.sh/uv"
+}
+
+with_venv() {
+    rm -rf "$tools/uv-env"
+    # Debian's python3 without python3-venv has the module but not ensurepip.
+    python3 -c 'import venv, ensurepip' 2>/dev/null || return 1
+    python3 -m venv "$tools/uv-env" >/dev/null 2>&1 || return 1
+    quietly "$tools/uv.log" "$tools/uv-env/bin/python" -m pip install --quiet uv || return 1
+    place "$tools/uv-env/bin/uv"
+}
+
+with_pip() {
+    python3 -m pip --version >/dev/null 2>&1 || return 1
+    quietly "$tools/uv.log" python3 -m pip install --quiet --target "$tools/uv-pip" --upgrade uv || return 1
+    place "$tools/uv-pip/bin/uv"
+}
+
+with_system_package() {
+    sh scripts/packages.sh python3-venv && with_venv
+}
+
+place() {
+    mkdir -p "$tools/bin"
+    ln -sf "../${1#"$tools"/}" "$tools/bin/uv"
+    works "$tools/bin/uv"
+}
+
+if works uv; then
+    uv=uv
+else
+    works "$tools/bin/uv" || install_uv
+    uv=$tools/bin/uv
+fi
+exec "$uv" "$@"
