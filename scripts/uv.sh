@@ -8,6 +8,11 @@ cd "$(dirname "$0")/.."
 : "${UV_LINK_MODE:=copy}"
 : "${UV_NO_PROGRESS:=1}"
 export UV_LINK_MODE UV_NO_PROGRESS
+# Networks with their own certificate authority put it into the system's store, which uv ignores by itself.
+if [ -s /etc/ssl/certs/ca-certificates.crt ]; then
+    : "${UV_SYSTEM_CERTS:=1}"
+    export UV_SYSTEM_CERTS
+fi
 tools=.tools
 
 works() {
