@@ -1,0 +1,207 @@
+"""Mosquitto's configuration as a frozen description, rendered to the text that it reads.
+
+Two listeners, no anonymous access on either:
+
+    devices    mutual TLS; the certificate's CN is user name and client id; patterns bound to that name
+    services   loopback only; one user with the password made at first run; all topics
+
+Every change is a re-rendered file and a SIGHUP. Mosquitto 2.0 then reads its log types, password, ACL,
+certificate and CRL files again; listeners and limits need a restart.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from iotistic.kernel.errors import Invalid
+
+DEVICE_PATTERNS = (
+    "pattern write stat/f2-%u/#",
+    "pattern write tele/f2-%u/#",
+    "pattern read cmnd/f2-%u/#",
+)
+"""What a device may do, in Mosquitto's words; %u is its CN. Whatever no pattern allows is refused."""
+
+_QUIET_LOG_TYPES = ("error", "warning", "notice", "information", "subscribe")
+
+
+class BrokerConfigInvalid(Invalid):
+    """A value cannot stand in the broker's configuration."""
+
+    code = "broker.config_invalid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerLimits:
+    """Limits of the broker. None of them drops a QoS 1 message that was acknowledged."""
+
+    max_inflight_messages: int = 20_000
+    """Unacknowledged QoS 1 messages towards one client. High, because services acknowledge after a commit;
+    below half of the 65,535 packet identifiers, which 2.0.11 reuses without looking whether one is free."""
+    max_queued_messages: int = 0
+    """Messages waiting for one absent or slow client; 0 is no limit, as dropping one would lose it."""
+    max_queued_bytes: int = 0
+    """Bytes waiting for one client; 0 is no limit, for the same reason."""
+    max_packet_bytes: int = 1024 * 1024
+    """Largest MQTT packet; a client that sends more is disconnected. `message_size_limit` is not used: it
+    acknowledges a large message of an MQTT 3 client and drops it."""
+    max_keepalive_s: int = 3600
+    """Longest keep-alive in seconds: a silent device is noticed after one and a half times this. MQTT 5
+    clients are told; an MQTT 3 client that asks for more, or for none, is refused."""
+    max_connections: int = -1
+    """Connections per listener; -1 leaves it to the limit of open files."""
+    autosave_interval_s: int = 10
+    """Seconds between saves of queued messages, sessions and retained messages: what `kill -9` or a power
+    cut can cost while the subscriber is away. A save blocks the broker for about 1 s per million queued."""
+    session_expiry_days: int = 30
+    """Days after which the session of a client that never came back is forgotten, with what waits for it."""
+    sys_interval_s: int = 10
+    """Seconds between updates of the broker's own figures below $SYS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceListener:
+    """Where devices connect, by mutual TLS."""
+
+    host: str
+    port: int
+    patterns: tuple[str, ...] = DEVICE_PATTERNS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceListener:
+    """Where our own services connect: without TLS, therefore on loopback only."""
+
+    host: str = "127.0.0.1"
+    port: int
+    username: str = "iotistic"
+
+
+@dataclass(frozen=True)
+class BrokerFiles:
+    """Paths of the broker's files below its engine folder."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """mosquitto.conf."""
+        return self.folder / "mosquitto.conf"
+
+    @property
+    def passwords(self) -> Path:
+        """Password file of the service listener."""
+        return self.folder / "passwords"
+
+    @property
+    def device_acl(self) -> Path:
+        """Access rules of the device listener."""
+        return self.folder / "devices.acl"
+
+    @property
+    def service_acl(self) -> Path:
+        """Access rules of the service listener."""
+        return self.folder / "services.acl"
+
+    @property
+    def ca(self) -> Path:
+        """Certificate authority that device certificates are checked against (PEM)."""
+        return self.folder / "ca.crt"
+
+    @property
+    def certificate(self) -> Path:
+        """The broker's own certificate (PEM)."""
+        return self.folder / "broker.crt"
+
+    @property
+    def key(self) -> Path:
+        """The broker's private key (PEM)."""
+        return self.folder / "broker.key"
+
+    @property
+    def crl(self) -> Path:
+        """Certificate revocation list (PEM)."""
+        return self.folder / "revoked.crl"
+
+    @property
+    def data(self) -> Path:
+        """Folder of the persistence file."""
+        return self.folder / "data"
+
+    @property
+    def pid(self) -> Path:
+        """File with the process id of the running broker."""
+        return self.folder / "mosquitto.pid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerConfig:
+    """One broker, whole."""
+
+    files: BrokerFiles
+    devices: DeviceListener
+    services: ServiceListener
+    limits: BrokerLimits = BrokerLimits()
+
+    def render(self, *, verbose: bool) -> str:
+        """Return mosquitto.conf. `verbose` adds the debug lines, which name each refused publish.
+
+        Raises BrokerConfigInvalid for a value with a line break, which would start a line of its own.
+        """
+        lines = [*self._general(verbose=verbose), *self._device_listener(), *self._service_listener()]
+        if any(not line.isprintable() for line in lines):
+            raise BrokerConfigInvalid(
+                "a path or name in the broker's configuration holds a control character"
+            )
+        return "\n".join(lines) + "\n"
+
+    def _general(self, *, verbose: bool) -> Iterator[str]:
+        limits = self.limits
+        yield "per_listener_settings true"
+        yield f"pid_file {self.files.pid}"
+        yield "log_dest stderr"
+        yield "log_timestamp false"
+        yield "connection_messages true"
+        for log_type in (*_QUIET_LOG_TYPES, *(["debug"] if verbose else [])):
+            yield f"log_type {log_type}"
+        yield "persistence true"
+        yield f"persistence_location {self.files.data}/"
+        yield f"autosave_interval {limits.autosave_interval_s}"
+        yield f"persistent_client_expiration {limits.session_expiry_days}d"
+        yield "queue_qos0_messages false"
+        yield f"max_inflight_messages {limits.max_inflight_messages}"
+        yield f"max_queued_messages {limits.max_queued_messages}"
+        yield f"max_queued_bytes {limits.max_queued_bytes}"
+        yield f"max_packet_size {limits.max_packet_bytes}"
+        yield f"max_keepalive {limits.max_keepalive_s}"
+        yield f"sys_interval {limits.sys_interval_s}"
+        yield "set_tcp_nodelay true"
+
+    def _device_listener(self) -> Iterator[str]:
+        yield f"listener {self.devices.port} {self.devices.host}"
+        yield "allow_anonymous false"
+        yield f"max_connections {self.limits.max_connections}"
+        yield f"cafile {self.files.ca}"
+        yield f"certfile {self.files.certificate}"
+        yield f"keyfile {self.files.key}"
+        yield f"crlfile {self.files.crl}"
+        yield "require_certificate true"
+        yield "use_identity_as_username true"
+        yield "use_username_as_clientid true"
+        yield "tls_version tlsv1.2"
+        yield f"acl_file {self.files.device_acl}"
+
+    def _service_listener(self) -> Iterator[str]:
+        yield f"listener {self.services.port} {self.services.host}"
+        yield "allow_anonymous false"
+        yield f"max_connections {self.limits.max_connections}"
+        yield f"password_file {self.files.passwords}"
+        yield f"acl_file {self.files.service_acl}"
+
+    def render_device_acl(self) -> str:
+        """Return the access rules of devices."""
+        return "\n".join(self.devices.patterns) + "\n"
+
+    def render_service_acl(self) -> str:
+        """Return the access rules of our services: everything, and the broker's own figures to read."""
+        return f"user {self.services.username}\ntopic readwrite #\ntopic read $SYS/#\n"

@@ -1,0 +1,88 @@
+"""What another process may ask of the running broker: a new revocation list, and clients to leave.
+
+The certificate authority uses it. Order matters when a certificate is revoked: `apply_crl` first, then
+`disconnect`, so that the device that is put off cannot come back.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from iotistic.kernel.engines import engine_folder
+from iotistic.kernel.files import write_atomic
+from iotistic.kernel.home import Home
+from iotistic.kernel.mosquitto.config import BrokerFiles
+from iotistic.kernel.mosquitto.handshake import ServiceAccess, visit
+from iotistic.kernel.mosquitto.server import ENGINE
+from iotistic.kernel.process import Account, service_account
+
+_log = structlog.get_logger()
+_AT_ONCE = 50
+# A device in the middle of its handshake while the list was read again is let in under the old one;
+# the second round finds it.
+_SECOND_ROUND_AFTER_S = 0.5
+
+
+class BrokerControl:
+    """Control over the broker of `home`; the caller runs under the user that started the broker."""
+
+    def __init__(self, home: Home, access: ServiceAccess) -> None:
+        self._account: Account | None = service_account()
+        self._files = BrokerFiles(engine_folder(home, ENGINE, self._account))
+        self._access = access
+
+    async def apply_crl(self, pem: bytes) -> bool:
+        """Put a revocation list in force; return False when no broker runs, which reads it at its start.
+
+        A start copies the list from the authority's own file, so that one is written before this is called.
+        """
+        await asyncio.to_thread(self._write_crl, pem)
+        return self._hang_up()
+
+    async def disconnect(self, client_ids: Iterable[str]) -> int:
+        """End the connections and sessions of clients by taking each over and leaving; return how many.
+
+        A device that still may connect will come back. Raises BrokerUnavailable, BrokerRefused.
+        """
+        clients = list(client_ids)
+        await self._take_over(clients)
+        await asyncio.sleep(_SECOND_ROUND_AFTER_S)
+        await self._take_over(clients)
+        _log.info("broker.clients_disconnected", count=len(clients))
+        return len(clients)
+
+    async def _take_over(self, clients: list[str]) -> None:
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(client: str) -> None:
+            async with gate:
+                await visit(self._access, client_id=client)
+
+        await asyncio.gather(*map(one, clients))
+
+    def _write_crl(self, pem: bytes) -> None:
+        write_atomic(self._files.crl, pem, owner=self._account.owner if self._account else None)
+
+    def _hang_up(self) -> bool:
+        pid = running_broker(self._files)
+        if pid is None:
+            return False
+        os.kill(pid, signal.SIGHUP)
+        return True
+
+
+def running_broker(files: BrokerFiles) -> int | None:
+    """Return the process id of the broker that wrote the pid file, None when it is gone.
+
+    The process is looked at, because a number may have gone to another program since.
+    """
+    try:
+        pid = int(files.pid.read_text(encoding="ascii"))
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return pid if os.fsencode(files.config) in words else None

@@ -1,0 +1,252 @@
+"""Mosquitto as our child: its files written, its process started, its readiness proved, its end ours.
+
+    files (atomic) -> spawn under the service account -> CONNECT/CONNACK on the service listener -> ready
+
+It is started already switched to the account, so it never needs root. SIGTERM makes it save; that is also
+what it gets when we die.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import stamina
+
+from iotistic.kernel.engines import engine_folder
+from iotistic.kernel.errors import Conflict, Unavailable
+from iotistic.kernel.files import PRIVATE, secret_file, write_atomic
+from iotistic.kernel.home import Home
+from iotistic.kernel.mosquitto.config import (
+    BrokerConfig,
+    BrokerFiles,
+    BrokerLimits,
+    DeviceListener,
+    ServiceListener,
+)
+from iotistic.kernel.mosquitto.handshake import BrokerUnavailable, ServiceAccess, visit
+from iotistic.kernel.mosquitto.install import find_mosquitto
+from iotistic.kernel.mosquitto.log import BrokerLog
+from iotistic.kernel.mosquitto.passwords import password_line
+from iotistic.kernel.process import Account, raise_file_limit, service_account, spawn, stop
+
+ENGINE = "mosquitto"
+_PROBE_INTERVAL_S = 0.05
+_SAVE_WITHIN_S = 60.0
+
+
+class BrokerPortTaken(Conflict):
+    """Another program listens on a port that the broker needs."""
+
+    code = "broker.port_taken"
+
+
+class BrokerNotStarted(Unavailable):
+    """Mosquitto did not start."""
+
+    code = "broker.not_started"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerTls:
+    """PEM files of the certificate authority's side; the broker gets copies that its account can read."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+    crl: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerEndpoints:
+    """Where a running broker listens."""
+
+    device_host: str
+    device_port: int
+    service_host: str
+    service_port: int
+    service_username: str
+    service_password_file: Path
+
+
+class MosquittoServer:
+    """One managed broker. Ports are the caller's choice; a taken one raises BrokerPortTaken."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        tls: BrokerTls,
+        device_port: int,
+        service_port: int,
+        device_host: str = "127.0.0.1",
+        limits: BrokerLimits | None = None,
+    ) -> None:
+        self._account: Account | None = service_account()
+        self._password_file = home.secrets / "mqtt-service-password"
+        self._tls = tls
+        self._verbose = True
+        self._writing = threading.Lock()
+        self._log: BrokerLog | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self.config = BrokerConfig(
+            files=BrokerFiles(engine_folder(home, ENGINE, self._account)),
+            devices=DeviceListener(host=device_host, port=device_port),
+            services=ServiceListener(port=service_port),
+            limits=limits or BrokerLimits(),
+        )
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The running child. Raises BrokerNotStarted before `start`."""
+        if self._process is None:
+            raise BrokerNotStarted
+        return self._process
+
+    @property
+    def endpoints(self) -> BrokerEndpoints:
+        """Where the broker listens, and where the service password lies."""
+        return BrokerEndpoints(
+            device_host=self.config.devices.host,
+            device_port=self.config.devices.port,
+            service_host=self.config.services.host,
+            service_port=self.config.services.port,
+            service_username=self.config.services.username,
+            service_password_file=self._password_file,
+        )
+
+    @property
+    def access(self) -> ServiceAccess:
+        """How a service reaches the broker, password included."""
+        services = self.config.services
+        return ServiceAccess(
+            services.host, services.port, services.username, secret_file(self._password_file)
+        )
+
+    async def start(self, *, within_s: float = 30) -> BrokerEndpoints:
+        """Start the broker and return once it accepts our services.
+
+        Raises BrokerMissing, BrokerPortTaken, or BrokerNotStarted with the broker's last words.
+        """
+        binary = find_mosquitto()
+        for host, port in (
+            (self.config.devices.host, self.config.devices.port),
+            (self.config.services.host, self.config.services.port),
+        ):
+            _require_free(host, port)
+        self.write_files()
+        raise_file_limit()
+        reading, writing = os.pipe()
+        try:
+            self._process = await spawn(
+                [binary, "-c", self.config.files.config],
+                account=self._account,
+                cwd=self.config.files.folder,
+                stderr=writing,
+                death_signal=signal.SIGTERM,
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self._log = BrokerLog(
+            reading, pid=self._process.pid, config=self.config, set_verbose=self.set_verbose
+        )
+        self._log.start()
+        await self._ready(within_s)
+        return self.endpoints
+
+    async def stop(self) -> None:
+        """Stop the broker; it saves sessions, queued and retained messages first."""
+        if self._process is not None:
+            await stop(self._process, within_s=_SAVE_WITHIN_S)
+        if self._log is not None:
+            await asyncio.to_thread(self._log.join)
+
+    def reload(self) -> None:
+        """Write every file again and let the broker read them: passwords, ACL, certificates, CRL."""
+        with self._writing:
+            self.write_files()
+            self._hang_up()
+
+    def set_verbose(self, verbose: bool) -> None:
+        """Turn the broker's debug lines on or off while it runs; any thread may call it."""
+        with self._writing:
+            self._verbose = verbose
+            self._write_config()
+            self._hang_up()
+
+    def write_files(self) -> None:
+        """Write configuration, password, ACL and TLS files as the broker's account reads them."""
+        files = self.config.files
+        files.data.mkdir(exist_ok=True, mode=0o700)
+        if self._account is not None:
+            os.chown(files.data, *self._account.owner)
+        access = self.access
+        self._write(files.passwords, password_line(access.username, access.password))
+        self._write(files.device_acl, self.config.render_device_acl())
+        self._write(files.service_acl, self.config.render_service_acl())
+        for source, copy in (
+            (self._tls.ca, files.ca),
+            (self._tls.certificate, files.certificate),
+            (self._tls.key, files.key),
+            (self._tls.crl, files.crl),
+        ):
+            self._write(copy, source.read_bytes())
+        self._write_config()
+
+    def _write_config(self) -> None:
+        self._write(self.config.files.config, self.config.render(verbose=self._verbose))
+
+    def _write(self, path: Path, content: bytes | str) -> None:
+        write_atomic(path, content, mode=PRIVATE, owner=self._account.owner if self._account else None)
+
+    def _hang_up(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGHUP)
+
+    async def _ready(self, within_s: float) -> None:
+        try:
+            async for attempt in stamina.retry_context(
+                on=BrokerUnavailable,
+                attempts=None,
+                timeout=within_s,
+                wait_initial=_PROBE_INTERVAL_S,
+                wait_max=0.2,
+            ):
+                with attempt:
+                    self._require_running()
+                    await visit(self.access, client_id="iotistic-readiness")
+        except (BrokerUnavailable, BrokerNotStarted) as exc:
+            await self.stop()
+            words = self._last_words()
+            raise BrokerNotStarted(
+                "Mosquitto did not start: " + (words[-1] if words else "it said nothing"),
+                status=self.process.returncode,
+                last_words=words,
+            ) from exc
+
+    def _require_running(self) -> None:
+        if self.process.returncode is not None:
+            raise BrokerNotStarted
+
+    def _last_words(self) -> list[str]:
+        return self._log.last_lines() if self._log else []
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            raise BrokerPortTaken(
+                f"{host}:{port} cannot be bound: {exc.strerror}",
+                hint="free the port or choose another one",
+                host=host,
+                port=port,
+            ) from exc
