@@ -86,6 +86,17 @@ async def create_pool(
         )
 
 
+async def open_connection(dsn: Dsn, *, application_name: str, timeout_s: float = 10) -> asyncpg.Connection:
+    """Open one connection without a limit on how long a statement takes; the caller closes it.
+
+    Raises DatabaseUnavailable, DatabaseDenied, DatabaseMissing.
+    """
+    with database_errors():
+        return await asyncpg.connect(
+            **dsn.options(), timeout=timeout_s, server_settings={"application_name": application_name}
+        )
+
+
 async def wait_for_database(dsn: Dsn, *, within_s: float = 60) -> None:
     """Return when the database answers; tries again with growing, jittered pauses for `within_s` seconds.
 
@@ -99,8 +110,8 @@ async def wait_for_database(dsn: Dsn, *, within_s: float = 60) -> None:
         wait_max=2.0,
         wait_jitter=0.2,
     ):
-        with attempt, database_errors():
-            connection = await asyncpg.connect(**dsn.options(), timeout=min(within_s, 10))
+        with attempt:
+            connection = await open_connection(dsn, application_name="waiting", timeout_s=min(within_s, 10))
             await connection.close()
 
 

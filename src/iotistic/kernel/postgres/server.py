@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-import asyncpg
 from pydantic import SecretStr
 
 from iotistic.kernel import logfiles, process
@@ -29,7 +28,7 @@ from iotistic.kernel.files import secret_file, write_atomic
 from iotistic.kernel.home import Home
 from iotistic.kernel.postgres import binaries, leftovers, tuning
 from iotistic.kernel.postgres.dsn import Dsn
-from iotistic.kernel.postgres.pool import database_errors
+from iotistic.kernel.postgres.pool import database_errors, open_connection
 
 Progress = Callable[[str], None]
 
@@ -262,15 +261,15 @@ class PostgresServer:
 
     async def _ensure_database(self, dsn: Dsn) -> None:
         try:
-            with database_errors():
-                connection = await asyncpg.connect(**dsn.with_database("postgres").options(), timeout=30)
-                try:
+            connection = await open_connection(dsn.with_database("postgres"), application_name="supervisor")
+            try:
+                with database_errors():
                     if not await connection.fetchval(
                         "SELECT 1 FROM pg_database WHERE datname = $1", DATABASE
                     ):
                         await connection.execute(f"CREATE DATABASE {DATABASE}")
-                finally:
-                    await connection.close()
+            finally:
+                await connection.close()
         except IotisticError as exc:
             raise PostgresFailed(
                 f"PostgreSQL runs but refuses us: {exc.message}",

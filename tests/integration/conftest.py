@@ -1,0 +1,109 @@
+"""A real PostgreSQL for the session, and a fresh, migrated database for each test that asks.
+
+`postgres`    address of the running server (a PostgresServer in a temporary home)
+`database`    address of a fresh database with the product's schema; with password
+`pool`, `connection`   opened on `database`
+"""
+
+import asyncio
+import itertools
+import tempfile
+from pathlib import Path
+
+import asyncpg
+import pytest
+from broker_fixtures import broker, own_broker, session_broker  # noqa: F401 - fixtures for all
+
+import iotistic
+from iotistic.kernel.home import Home
+from iotistic.kernel.migrations import runner
+from iotistic.kernel.postgres.dsn import Dsn
+from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, open_connection
+from iotistic.kernel.postgres.server import PostgresServer
+
+MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_runner():
+    """The event loop that the session's server and its administration live in."""
+    with asyncio.Runner() as loop_runner:
+        yield loop_runner
+
+
+@pytest.fixture(scope="session")
+def postgres_home():
+    """A home that the engines' account can walk to, which pytest's own temporary folder is not for root."""
+    with tempfile.TemporaryDirectory(prefix="iotistic-tests-") as folder:
+        Path(folder).chmod(0o711)
+        yield Home(Path(folder) / "home")
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_runner, postgres_home) -> Dsn:
+    server = PostgresServer(postgres_home, preferred_port=0)
+    yield postgres_runner.run(server.start())
+    postgres_runner.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def postgres_admin(postgres_runner, postgres):
+    connection = postgres_runner.run(
+        open_connection(postgres.with_database("postgres"), application_name="test-admin")
+    )
+    yield connection
+    postgres_runner.run(connection.close())
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_runner, postgres_admin, postgres) -> str:
+    """Name of a database that was migrated once and is only copied from."""
+
+    async def make() -> None:
+        await postgres_admin.execute("CREATE DATABASE migrated")
+        connection = await open_connection(
+            postgres.with_database("migrated"), application_name="test-template"
+        )
+        await runner.migrate(connection, MIGRATIONS)
+        await connection.close()
+
+    postgres_runner.run(make())
+    return "migrated"
+
+
+@pytest.fixture
+def empty_database(postgres_runner, postgres_admin, postgres) -> Dsn:
+    """A fresh database without any schema."""
+    yield from _fresh(postgres_runner, postgres_admin, postgres, "template0")
+
+
+@pytest.fixture
+def database(postgres_runner, postgres_admin, postgres, template_database) -> Dsn:
+    yield from _fresh(postgres_runner, postgres_admin, postgres, template_database)
+
+
+@pytest.fixture
+async def connection(database) -> asyncpg.Connection:
+    opened = await open_connection(database, application_name="test")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def pool(database) -> asyncpg.Pool:
+    opened = await create_pool(
+        DatabaseSettings(
+            database_url=database.url, database_password=database.password, database_pool_size=4
+        ),
+        application_name="test",
+    )
+    yield opened
+    opened.terminate()
+
+
+def _fresh(loop_runner, admin, server, template):
+    name = f"test_{next(_numbers)}"
+    loop_runner.run(admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield server.with_database(name)
+    loop_runner.run(admin.execute(f"DROP DATABASE {name} WITH (FORCE)"))
