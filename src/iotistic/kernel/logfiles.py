@@ -20,12 +20,17 @@ def open_log(path: Path) -> IO[bytes]:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb", buffering=0)
 
 
+def size(path: Path) -> int:
+    """Return the bytes in `path`, 0 when there is no such file."""
+    return path.stat().st_size if path.exists() else 0
+
+
 def rotate(path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
     """Move the content of `path` to `path.1` when it is above `max_bytes`; say whether it was.
 
     Older files move on to `.2` and so forth; `kept` of them stay.
     """
-    if not path.exists() or path.stat().st_size <= max_bytes:
+    if size(path) <= max_bytes:
         return False
     for number in range(kept - 1, 0, -1):
         older = path.with_name(f"{path.name}.{number}")
@@ -40,7 +45,7 @@ def tail(path: Path, *, since: int = 0, lines: int = 12) -> str:
     """Return the last `lines` lines of what was written after byte `since`."""
     try:
         with path.open("rb") as file:
-            file.seek(since if since <= path.stat().st_size else 0)
+            file.seek(since if since <= size(path) else 0)
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""

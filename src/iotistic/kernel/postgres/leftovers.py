@@ -54,11 +54,17 @@ def postgres_processes(data: Path) -> list[int]:
 
 def recorded_pid(data: Path) -> int | None:
     """Return the process id in `postmaster.pid`, or None."""
-    lines = pid_file_lines(data)
+    lines = _pid_file_lines(data)
     return int(lines[0]) if lines and lines[0].strip().isdigit() else None
 
 
-def pid_file_lines(data: Path) -> list[str]:
+def is_ready(data: Path, pid: int) -> bool:
+    """Say whether the postmaster `pid` of `data` accepts connections."""
+    lines = _pid_file_lines(data)
+    return lines[:1] == [str(pid)] and [line.strip() for line in lines[7:8]] == ["ready"]
+
+
+def _pid_file_lines(data: Path) -> list[str]:
     """Return the lines of `postmaster.pid`: process id, folder, start time, port, and the state as eighth."""
     try:
         return (data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
