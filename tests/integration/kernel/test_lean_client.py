@@ -1,0 +1,218 @@
+"""The lean client against a real broker: TLS with its own certificate, lost connections, kill -9."""
+
+import asyncio
+import os
+import random
+import signal
+from dataclasses import dataclass, field
+
+import pytest
+
+from iotistic.kernel.errors import IotisticError
+from iotistic.kernel.mqtt.lean import Backoff, LeanClient
+from iotistic.kernel.mqtt.lean_link import LinkOptions
+from iotistic.kernel.mqtt.outbox import Outgoing
+from iotistic.kernel.mqtt.packets import Publish
+from iotistic.kernel.mqtt.reasons import is_failure
+from iotistic.kernel.mqtt.tls import TlsIdentities
+
+MAC = "aabbccddee01"
+OTHER = "aabbccddee02"
+FAST = Backoff(base_s=0.02, longest_s=0.1)
+
+
+@dataclass
+class Diary:
+    """Writes down what a client hears."""
+
+    onlines: int = 0
+    causes: list[IotisticError] = field(default_factory=list)
+    messages: list[Publish] = field(default_factory=list)
+    settled_messages: list[tuple[bytes, int]] = field(default_factory=list)
+
+    def online(self, client: LeanClient) -> None:
+        self.onlines += 1
+
+    def offline(self, client: LeanClient, cause: IotisticError) -> None:
+        self.causes.append(cause)
+
+    def message(self, client: LeanClient, message: Publish) -> None:
+        self.messages.append(message)
+
+    def settled(self, client: LeanClient, message: Outgoing, reason: int) -> None:
+        self.settled_messages.append((message.payload, reason))
+
+
+async def until(seen, *, within_s=10.0):
+    async with asyncio.timeout(within_s):
+        while not seen():  # noqa: ASYNC110 - what is waited for happens in foreign code
+            await asyncio.sleep(0.01)
+
+
+def device(broker, diary, *, identity, mac=MAC, **options):
+    pem = identity.key.read_bytes() + identity.certificate.read_bytes() if identity else None
+    link = LinkOptions(
+        host="localhost",
+        port=broker.server.endpoints.device_port,
+        client_id=mac,
+        subscriptions=((f"cmnd/f2-{mac}/#", 1),),
+        **options,
+    )
+    return LeanClient(
+        link,
+        diary,
+        tls=TlsIdentities(broker.authority.certificate),
+        identity=pem,
+        backoff=FAST,
+        chance=random.Random(1),
+    )
+
+
+@pytest.fixture
+async def started():
+    clients = []
+
+    def start(client):
+        clients.append(client)
+        client.start()
+        return client
+
+    yield start
+    for client in clients:
+        await client.stop(within_s=0)
+
+
+async def test_a_device_publishes_under_its_certificate_and_hears_commands(broker, started):
+    diary = Diary()
+    service = broker.service("lean-test")
+    service.subscribe("tele/#")
+    client = started(device(broker, diary, identity=broker.authority.issue(MAC)))
+    await until(lambda: client.is_online)
+
+    client.publish(f"tele/f2-{MAC}/x".encode(), b"21")
+    await until(lambda: diary.settled_messages)
+    await asyncio.to_thread(service.publish, f"cmnd/f2-{MAC}/go", b"now")
+    await until(lambda: diary.messages)
+
+    assert service.receive().payload == b"21"
+    assert diary.settled_messages == [(b"21", 0)]
+    assert diary.messages[0].payload == b"now"
+    assert await client.stop() == 0
+
+
+async def test_what_the_broker_refuses_is_told_and_not_repeated(broker, started):
+    diary = Diary()
+    client = started(device(broker, diary, identity=broker.authority.issue(MAC)))
+
+    client.publish(f"tele/f2-{OTHER}/x".encode(), b"not mine")
+    await until(lambda: diary.settled_messages)
+
+    assert diary.settled_messages == [(b"not mine", 0x87)]
+    assert client.unacknowledged == 0
+
+
+async def test_two_devices_of_one_process_keep_their_own_certificates(broker, started):
+    tls = TlsIdentities(broker.authority.certificate)
+    diary = Diary()
+    for mac in (MAC, OTHER):
+        identity = broker.authority.issue(mac)
+        options = LinkOptions("localhost", broker.server.endpoints.device_port, mac)
+        pem = identity.key.read_bytes() + identity.certificate.read_bytes()
+        client = started(LeanClient(options, diary, tls=tls, identity=pem))
+        client.publish(f"tele/f2-{mac}/x".encode(), mac.encode())
+    await until(lambda: len(diary.settled_messages) == 2)
+
+    assert {(payload, is_failure(reason)) for payload, reason in diary.settled_messages} == {
+        (MAC.encode(), False),
+        (OTHER.encode(), False),
+    }
+
+
+async def test_without_a_certificate_there_is_no_connection_and_the_client_keeps_trying(broker, started):
+    diary = Diary()
+    client = started(device(broker, diary, identity=None))
+    await until(lambda: len(diary.causes) >= 3)
+
+    assert diary.onlines == 0
+    assert not client.is_online
+
+
+async def test_a_broker_that_another_authority_vouches_for_is_not_spoken_to(broker, started, tmp_path):
+    from broker_fixtures import ThrowawayAuthority
+
+    foreign = ThrowawayAuthority(tmp_path / "foreign", cn="Foreign CA")
+    options = LinkOptions("localhost", broker.server.endpoints.device_port, MAC)
+    diary = Diary()
+    started(LeanClient(options, diary, tls=TlsIdentities(foreign.certificate), backoff=FAST))
+    await until(lambda: diary.causes)
+
+    assert "certificate verify failed" in str(diary.causes[0]).lower().replace("_", " ")
+
+
+async def test_a_key_that_does_not_fit_its_certificate_is_told(broker, started):
+    one, other = broker.authority.issue(MAC), broker.authority.issue(OTHER)
+    diary = Diary()
+    options = LinkOptions("localhost", broker.server.endpoints.device_port, MAC)
+    pem = one.key.read_bytes() + other.certificate.read_bytes()
+    started(
+        LeanClient(
+            options, diary, tls=TlsIdentities(broker.authority.certificate), identity=pem, backoff=FAST
+        )
+    )
+    await until(lambda: diary.causes)
+
+    assert diary.causes[0].code == "mqtt.identity_invalid"
+
+
+async def test_nothing_is_forgotten_when_the_broker_is_killed_under_load(own_broker, started):
+    diary = Diary()
+    client = started(device(own_broker, diary, identity=own_broker.authority.issue(MAC), window=20))
+    await until(lambda: client.is_online)
+    payloads = [f"{number}".encode() for number in range(900)]
+
+    for payload in payloads[:600]:
+        client.publish(f"tele/f2-{MAC}/x".encode(), payload)
+    await until(lambda: len(diary.settled_messages) > 50)
+    os.kill(own_broker.server.process.pid, signal.SIGKILL)
+    await own_broker.server.process.wait()
+    acknowledged = {payload for payload, _ in diary.settled_messages}
+    for payload in payloads[600:]:
+        client.publish(f"tele/f2-{MAC}/x".encode(), payload)
+    await until(lambda: diary.causes)
+    held = client.unacknowledged
+    await own_broker.server.start()
+    await asyncio.to_thread(own_broker.service("late", clean_start=False).subscribe, "tele/#")
+    await until(lambda: len(diary.settled_messages) == 900, within_s=20)
+
+    assert held == 900 - len(acknowledged) > 300
+    assert [payload for payload, _ in diary.settled_messages] == payloads
+    assert diary.onlines == 2
+
+
+async def test_stopping_waits_for_acknowledgements(broker, started):
+    diary = Diary()
+    client = started(device(broker, diary, identity=broker.authority.issue(MAC), window=5))
+    await until(lambda: client.is_online)
+    for number in range(200):
+        client.publish(f"tele/f2-{MAC}/x".encode(), str(number).encode())
+
+    assert await client.stop() == 0
+    assert len(diary.settled_messages) == 200
+
+
+async def test_a_full_outbox_says_so(broker):
+    client = LeanClient(LinkOptions("localhost", 1, MAC), Diary(), outbox_limit=2)
+
+    assert [client.publish(b"t", b"") for _ in range(3)] == [True, True, False]
+
+
+async def test_a_quiet_connection_is_kept_alive(broker, started):
+    diary = Diary()
+    client = started(device(broker, diary, identity=broker.authority.issue(MAC), keepalive_s=1))
+    await until(lambda: client.is_online)
+    # The broker hangs up after one and a half keep-alives of silence.
+    given_up_at = asyncio.get_running_loop().time() + 2.5
+    await until(lambda: diary.causes or asyncio.get_running_loop().time() > given_up_at)
+
+    assert client.is_online
+    assert diary.causes == []
