@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
+from iotistic.kernel.logging import LogSettings, configure_logging
 
 QUICK_BUDGET_S = 40.0
 FULL_BUDGET_S = 900.0
@@ -155,6 +156,7 @@ def run_benchmark(
     if name not in benchmark_names():
         raise KeyError(name)
     run: Callable[[bool, Report], None] = importlib.import_module(f"benchmarks.{name}").run
+    configure_logging(LogSettings(log_level="warning"), process="bench")
     report = Report(quick=quick)
     out = console or Console()
     try:

@@ -41,6 +41,7 @@ class LoadPlan:
     count: int = 100_000
     rate: float = 0
     kind: Kind = "json"
+    family: str = "sensor"
     series: int = 1000
     devices: int = 100
     connections: int = 1
@@ -88,6 +89,7 @@ class Publisher:
             first_device=index * share,
             protocol=plan.protocol,
             padding=plan.padding,
+            family=plan.family,
         )
         self._socket = _connect(plan, index)
         self._window = min(plan.window, _IDS)
@@ -227,7 +229,7 @@ class _Clock:
         if not self._plan.rate:
             return self._plan.count
         elapsed_us = time.time_ns() // 1000 - self.started_us
-        return min(self._plan.count, int(elapsed_us * self._plan.rate / 1e6))
+        return min(self._plan.count, 1 + int(elapsed_us * self._plan.rate / 1e6))
 
     def times(self, sent: int, size: int) -> Times:
         """With a rate, the instants at which the next messages were due; otherwise now, each its own."""

@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from iotistic.contracts.modbus import build_frame, format_frame
+
 Bytes2D = npt.NDArray[np.uint8]
 Kind = Literal["json", "json-tele", "modbus"]
 
@@ -30,7 +32,8 @@ class MessageStream:
     """An endless stream of QoS 1 PUBLISH packets over `series` topics.
 
     `kind`: `json` (one JSON reading on sensor/<device>/<label>), `json-tele` (the same on F2 topics) or
-    `modbus` (an F2 frame of three datapoints with a valid CRC). `padding` makes a JSON payload larger.
+    `modbus` (an F2 frame of three datapoints with a valid CRC). `padding` makes a JSON payload larger;
+    `family` replaces the first topic level of `json`.
     """
 
     kind: Kind = "json"
@@ -38,6 +41,7 @@ class MessageStream:
     devices: int = 100
     first_device: int = 0
     protocol: int = 4
+    family: str = "sensor"
     padding: int = 0
     seed: int = 7
     position: int = field(default=0, init=False)
@@ -69,7 +73,7 @@ class MessageStream:
         device, label = number % self.devices, number // self.devices
         name = self.device_name(device)
         if self.kind == "json":
-            return f"sensor/{name}/t{label:03d}".encode()
+            return f"{self.family}/{name}/t{label:03d}".encode()
         connector, sensor = divmod(label, 6)
         return f"tele/{name}/sensor-mode/J{connector % 4 + 1}/sensor-{sensor + 1}".encode()
 
@@ -129,18 +133,7 @@ def decimal_readings(seed: int) -> list[bytes]:
 def modbus_readings(seed: int) -> list[bytes]:
     """Return answers of a climate sensor in hex: temperature, humidity, CO2, six more bytes, CRC."""
     values = np.random.default_rng(seed).integers(0, 5000, (_READINGS, 3))
-    frames = (struct.pack(">BBB6H", 1, 3, 12, *map(int, row), 0, 0, 0) for row in values)
-    return [(frame + struct.pack("<H", crc16(frame))).hex(" ").upper().encode() for frame in frames]
-
-
-def crc16(frame: bytes) -> int:
-    """Return the Modbus RTU checksum, sent low byte first."""
-    crc = 0xFFFF
-    for byte in frame:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
-    return crc
+    return [format_frame(build_frame(struct.pack(">6H", *map(int, row), 0, 0, 0))).encode() for row in values]
 
 
 def remaining_length(length: int) -> bytes:
