@@ -1,0 +1,1 @@
+"""What happens to stored readings afterwards: rollups, partitions, retention."""
