@@ -7,7 +7,7 @@ this far: they are a type that prints as stars.
 import logging
 import sys
 from enum import StrEnum
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -31,11 +31,15 @@ class LogSettings(Settings):
     """`auto` writes console lines to a terminal and JSON lines elsewhere."""
 
 
-def configure_logging(settings: LogSettings, *, process: str) -> None:
-    """Send structlog and the standard library's loggers to standard error, with `process` bound."""
+def configure_logging(settings: LogSettings, *, process: str, stream: TextIO | None = None) -> None:
+    """Send structlog and the standard library's loggers to `stream`, with `process` bound.
+
+    The default is standard error; a process that owns the terminal for something else gives a file.
+    """
+    target = stream or sys.stderr
     level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
     as_json = settings.log_format is LogFormat.JSON or (
-        settings.log_format is LogFormat.AUTO and not sys.stderr.isatty()
+        settings.log_format is LogFormat.AUTO and not target.isatty()
     )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -51,11 +55,11 @@ def configure_logging(settings: LogSettings, *, process: str) -> None:
     structlog.configure(
         processors=shared + rendering,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=target),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
-    foreign = logging.StreamHandler(sys.stderr)
+    foreign = logging.StreamHandler(target)
     foreign.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
