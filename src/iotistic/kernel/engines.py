@@ -41,9 +41,9 @@ def engine_folder(home: Home, name: str, account: Account | None, *, outside: Pa
     inside = home.engines / name
     if account is None:
         return _make(inside, account)
-    sweep(outside)
     root = home.path.resolve()
     kept = _existing_outside(root, outside)
+    sweep(outside)  # after a moved home has claimed its folder again
     if kept is not None:
         return _make(kept / name, account)
     if _open_to(account, root):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from typing import TypedDict
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -46,7 +46,7 @@ class Dsn:
             host = f"[{host}]" if ":" in host else host
             parts = parts._replace(netloc=f"{user}@{host}" + (f":{port}" if port else ""))
             password = password or SecretStr(unquote(urlsplit(url).password or ""))
-        return cls(urlunsplit(parts), password)
+        return cls(_joined(parts), password)
 
     @classmethod
     def of(cls, *, user: str, host: str, port: int, database: str, password: SecretStr | None) -> "Dsn":
@@ -63,7 +63,7 @@ class Dsn:
 
     def with_database(self, name: str) -> "Dsn":
         """Return the address of another database on the same server."""
-        return replace(self, url=urlunsplit(urlsplit(self.url)._replace(path="/" + quote(name))))
+        return replace(self, url=_joined(urlsplit(self.url)._replace(path="/" + quote(name))))
 
     def options(self) -> ConnectOptions:
         """Return what asyncpg needs to connect: `asyncpg.connect(**dsn.options())`."""
@@ -73,3 +73,9 @@ class Dsn:
         """Return the variables that DatabaseSettings reads; for child processes of tests."""
         password = {"DATABASE_PASSWORD": self.password.get_secret_value()} if self.password else {}
         return {"DATABASE_URL": self.url} | password
+
+
+def _joined(parts: SplitResult) -> str:
+    # urlunsplit() drops the slashes of an address without a host, which stands for the default host.
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"
