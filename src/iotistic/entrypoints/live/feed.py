@@ -1,0 +1,57 @@
+"""Fills the board from the API: once a second what moves, less often what rarely does."""
+
+import time
+from collections.abc import Mapping
+
+import httpx2
+
+from iotistic.entrypoints.installation import Api
+from iotistic.entrypoints.live.board import Board
+from iotistic.kernel.errors import IotisticError, NotFound
+from iotistic.telemetry.query.schemas import DevicePage, LatestValues, Stats
+
+SHOWN_DEVICES = 100  # as many as one request for latest values may name
+_DEVICES_EVERY_S = 5.0
+_HEALTH_TIMEOUT_S = 1.0
+
+
+class Feed:
+    """Asks one API; `health` maps process names to readiness URLs on this machine."""
+
+    def __init__(self, api: Api, health: Mapping[str, str]) -> None:
+        self._api = api
+        self._health = health
+        self._client = httpx2.Client(timeout=_HEALTH_TIMEOUT_S, verify=False)
+        self._devices_at = float("-inf")
+
+    def refresh(self, board: Board) -> None:
+        """Bring `board` up to date; what cannot be asked is said in `board.trouble`."""
+        try:
+            board.stats = self._api.get("/telemetry/stats", Stats)
+            if time.monotonic() - self._devices_at > _DEVICES_EVERY_S:
+                self._refresh_rarely(board)
+                self._devices_at = time.monotonic()
+            if board.devices:
+                latest = self._api.get("/telemetry/latest", LatestValues, device=list(board.devices))
+                board.take_latest(latest.items)
+            board.trouble = None
+        except IotisticError as exc:
+            board.trouble = exc.message
+
+    def _refresh_rarely(self, board: Board) -> None:
+        page = self._api.get("/telemetry/devices", DevicePage, limit=SHOWN_DEVICES, sort="-last_seen")
+        board.devices = {device.id: device for device in page.items}
+        board.health = {name: self._is_ready(url) for name, url in self._health.items()}
+        board.dead_letters = self._dead_letters()
+
+    def _dead_letters(self) -> Mapping[str, int]:
+        try:
+            return self._api.get("/telemetry/dead-letters/counts", dict[str, int])
+        except NotFound:
+            return {}
+
+    def _is_ready(self, url: str) -> bool:
+        try:
+            return self._client.get(url).is_success
+        except httpx2.TransportError:
+            return False

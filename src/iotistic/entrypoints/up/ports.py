@@ -1,0 +1,51 @@
+"""Ports: the remembered one first, then the preferred one, then a free one.
+
+A remembered port wins over the default so that devices find the broker again after a restart; a port
+that was set explicitly wins over both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from iotistic.entrypoints.up.settings import UpSettings
+from iotistic.kernel.process import pick_port
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A port, and the one that was wanted but is taken by another program."""
+
+    port: int
+    wanted: int
+
+    @property
+    def moved(self) -> bool:
+        """Whether another port than the wanted one had to be taken."""
+        return self.port != self.wanted
+
+
+def choose(settings: UpSettings, remembered: Mapping[str, int]) -> dict[str, Chosen]:
+    """Choose every listening port of the installation, none twice."""
+    open_to = settings.listen_address
+    wishes = {
+        "api": (settings.api_port, LOOPBACK),
+        "pki": (settings.pki_port, open_to),
+        "mqtt": (settings.mqtt_port, open_to),
+        "mqtt_service": (0, LOOPBACK),
+    }
+    chosen: dict[str, Chosen] = {}
+    for name, (preferred, host) in wishes.items():
+        explicit = name in settings.model_fields_set or f"{name}_port" in settings.model_fields_set
+        wanted = preferred if explicit else remembered.get(name) or preferred
+        port = _free(wanted, host, taken={choice.port for choice in chosen.values()})
+        chosen[name] = Chosen(port, wanted or port)
+    return chosen
+
+
+def _free(wanted: int, host: str, *, taken: set[int]) -> int:
+    while True:
+        port = pick_port(wanted if wanted not in taken else 0, host=host)
+        if port not in taken:
+            return port

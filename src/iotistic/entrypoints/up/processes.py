@@ -1,0 +1,116 @@
+"""Our own processes as `up` starts them: arguments, environment, log, readiness."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from iotistic.entrypoints.up.parts import OwnProcess
+from iotistic.entrypoints.up.ports import LOOPBACK, Chosen
+from iotistic.entrypoints.up.probes import ready_at
+from iotistic.entrypoints.up.settings import UpSettings
+from iotistic.kernel.home import Home
+from iotistic.kernel.process import pick_port
+
+_DRAIN_WITHIN_S = 30.0
+_SIMULATED_INTERVAL_S = 5
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Makes the children of one installation; `base` is the environment that all of them get."""
+
+    settings: UpSettings
+    ports: Mapping[str, Chosen]
+    base: Mapping[str, str]
+
+    @property
+    def home(self) -> Home:
+        """The installation's home."""
+        return self.settings.home
+
+    def pki(self) -> OwnProcess:
+        """The certificate authority, HTTPS on its own port."""
+        port = self.ports["pki"].port
+        return OwnProcess(
+            name="pki",
+            arguments=("pki",),
+            environment=self._environment(PKI_HOST=self.settings.listen_address, PKI_PORT=str(port)),
+            log=self.home.logs / "pki.log",
+            health_url=f"https://{self._local_host()}:{port}/health/ready",
+            ready=ready_at(f"https://{self._local_host()}:{port}/health/ready", ca=self.home.ca_certificate),
+        )
+
+    def api(self) -> OwnProcess:
+        """The query API, on loopback."""
+        port = self.ports["api"].port
+        return self._observed("api", port, API_HOST=LOOPBACK, API_PORT=str(port))
+
+    def ingest(self, worker: int) -> OwnProcess:
+        """One ingest worker; it finishes the batch in its hands before it ends."""
+        port = pick_port(0)
+        return self._observed(
+            f"ingest-{worker}",
+            port,
+            arguments=("ingest", "--worker", str(worker)),
+            METRICS_PORT=str(port),
+        )
+
+    def maintenance(self) -> OwnProcess:
+        """Partitions, rollups and retention."""
+        port = pick_port(0)
+        return self._observed("maintenance", port, METRICS_PORT=str(port))
+
+    def simulator(self) -> OwnProcess:
+        """Simulated F2 controllers; ready as soon as it runs, since enrolling takes as long as it takes."""
+        return OwnProcess(
+            name="simulator",
+            arguments=(
+                *("simulate", "f2", "--controllers", str(self.settings.simulate)),
+                *("--interval", str(_SIMULATED_INTERVAL_S)),
+            ),
+            environment=self._environment(),
+            log=self.home.logs / "simulator.log",
+            health_url=None,
+            ready=_at_once,
+        )
+
+    def retirement(self, worker: int) -> OwnProcess:
+        """A run that stores what still waits for a worker that is no more, and forgets its session."""
+        return OwnProcess(
+            name=f"retire-{worker}",
+            arguments=("ingest", "--retire", str(worker)),
+            environment=self._environment(),
+            log=self.home.logs / f"ingest-{worker}.log",
+            health_url=None,
+            ready=_at_once,
+        )
+
+    def _observed(
+        self, name: str, port: int, *, arguments: tuple[str, ...] | None = None, **environment: str
+    ) -> OwnProcess:
+        url = f"http://{LOOPBACK}:{port}/health/ready"
+        return OwnProcess(
+            name=name,
+            arguments=arguments or (name,),
+            environment=self._environment(**environment),
+            log=self.home.logs / f"{name}.log",
+            health_url=url,
+            ready=ready_at(url),
+            stop_within_s=_DRAIN_WITHIN_S,
+        )
+
+    def _environment(self, **more: str) -> dict[str, str]:
+        return {**self.base, **more}
+
+    def _local_host(self) -> str:
+        return local_host(self.settings.listen_address)
+
+
+def local_host(listen_address: str) -> str:
+    """Return the host under which this machine reaches what listens on `listen_address`."""
+    if listen_address in {"0.0.0.0", "::", LOOPBACK}:
+        return LOOPBACK
+    return f"[{listen_address}]" if ":" in listen_address else listen_address
+
+
+async def _at_once() -> bool:
+    return True

@@ -1,0 +1,178 @@
+"""The order in which an installation starts, and what holds it together while it runs.
+
+Invariants:
+- `endpoints.json` exists only while everything it names was ready once and stopping has not begun;
+- the simulator starts after it, because it finds the broker and the authority there.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import iotistic
+from iotistic.entrypoints.installation import Endpoints
+from iotistic.entrypoints.up import memory
+from iotistic.entrypoints.up.engines import Mosquitto, Postgres
+from iotistic.entrypoints.up.ports import LOOPBACK, choose
+from iotistic.entrypoints.up.processes import Processes, local_host
+from iotistic.entrypoints.up.progress import Progress
+from iotistic.entrypoints.up.settings import UpSettings
+from iotistic.entrypoints.up.supervisor import Supervisor
+from iotistic.kernel.errors import Invalid
+from iotistic.kernel.files import secret_file
+from iotistic.kernel.migrations import runner as migrations
+from iotistic.kernel.mosquitto.server import BrokerTls, MosquittoServer
+from iotistic.kernel.postgres.dsn import Dsn
+from iotistic.kernel.postgres.pool import open_connection
+from iotistic.pki.identities import ensure_broker_certificate
+
+_MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
+_SERVICE_USER = "iotistic"
+_NAMES = {"api": "the API", "pki": "the certificate authority", "mqtt": "the broker"}
+
+
+class BrokerAccessMissing(Invalid):
+    """MQTT_BROKER_URL is set, so our services need MQTT_SERVICE_HOST, _PORT, _USERNAME and _PASSWORD_FILE."""
+
+    code = "up.broker_access_missing"
+
+
+@dataclass
+class Runner:
+    """Starts one installation under `supervisor`, step by step."""
+
+    settings: UpSettings
+    supervisor: Supervisor
+    progress: Progress
+    first_run: bool = field(init=False)
+    _health: dict[str, str] = field(default_factory=dict[str, str], init=False)
+
+    def __post_init__(self) -> None:
+        self.home = self.settings.home
+        self.first_run = not self.home.api_token.exists()
+        self.token = secret_file(self.home.api_token, prefix="iot_")
+        self._past = memory.recall(self.home)
+        self.ports = choose(self.settings, self._past.ports)
+
+    async def start(self) -> Endpoints:
+        """Start everything and return where it listens. Raises the error of the step that failed."""
+        self._announce_ports()
+        base = {"IOTISTIC_HOME": str(self.home.path), "API_TOKEN_FILE": str(self.home.api_token)}
+        base |= self._broker_access()
+        base |= await self._database()
+        processes = Processes(self.settings, self.ports, base)
+        await self._servers(processes)
+        if not self.settings.mqtt_broker_url:
+            await self._broker()
+        await self._ingest(processes)
+        endpoints = self._endpoints()
+        endpoints.write(self.home)
+        if self.settings.simulate:
+            with self.progress.step(f"simulator ({self.settings.simulate} F2 controllers)"):
+                await self.supervisor.start(processes.simulator())
+        self._remember(workers=self.settings.workers)
+        return endpoints
+
+    def _announce_ports(self) -> None:
+        for name, choice in self.ports.items():
+            if choice.moved and name in _NAMES:
+                self.progress.warn(
+                    f"port {choice.wanted} is taken by another program; {_NAMES[name]} uses {choice.port}"
+                )
+
+    async def _database(self) -> Mapping[str, str]:
+        if self.settings.database_url:
+            environment: dict[str, str] = {}
+            dsn = self.settings.dsn
+        else:
+            with self.progress.step("PostgreSQL"):
+                engine = Postgres(self.home, self.progress.note)
+                await self.supervisor.start(engine)
+            dsn = engine.dsn
+            environment = {
+                "DATABASE_URL": dsn.url,
+                "DATABASE_PASSWORD_FILE": str(self.home.secrets / "postgres-password"),
+            }
+        with self.progress.step("database schema"):
+            await self._migrate(dsn)
+        return environment
+
+    async def _migrate(self, dsn: Dsn) -> None:
+        connection = await open_connection(dsn, application_name="iotistic-up")
+        try:
+            await migrations.migrate(connection, _MIGRATIONS, progress=self.progress.note)
+        finally:
+            await connection.close()
+
+    def _broker_access(self) -> Mapping[str, str]:
+        """Return how our services reach the broker, own or foreign, before it runs."""
+        if self.settings.mqtt_broker_url:
+            if not os.environ.get("MQTT_SERVICE_HOST"):
+                raise BrokerAccessMissing(
+                    hint="set them, or unset MQTT_BROKER_URL to run a broker of our own"
+                )
+            return {}
+        password = self.home.secrets / "mqtt-service-password"
+        secret_file(password)
+        return {
+            "MQTT_SERVICE_HOST": LOOPBACK,
+            "MQTT_SERVICE_PORT": str(self.ports["mqtt_service"].port),
+            "MQTT_SERVICE_USERNAME": _SERVICE_USER,
+            "MQTT_SERVICE_PASSWORD_FILE": str(password),
+        }
+
+    async def _servers(self, processes: Processes) -> None:
+        with self.progress.step("certificate authority, API and maintenance"):
+            parts = processes.pki(), processes.api(), processes.maintenance()
+            await self.supervisor.start(*parts)
+            self._health |= {part.name: part.health_url for part in parts if part.health_url}
+
+    async def _broker(self) -> None:
+        with self.progress.step("broker"):
+            identity = ensure_broker_certificate(
+                self.home, self.settings, listen_addresses=[self.settings.listen_address]
+            )
+            server = MosquittoServer(
+                self.home,
+                tls=BrokerTls(
+                    ca=self.home.ca_certificate,
+                    certificate=identity.certificate,
+                    key=identity.key,
+                    crl=identity.crl,
+                ),
+                device_host=self.settings.listen_address,
+                device_port=self.ports["mqtt"].port,
+                service_port=self.ports["mqtt_service"].port,
+            )
+            await self.supervisor.start(Mosquitto(self.home, server))
+
+    async def _ingest(self, processes: Processes) -> None:
+        count = self.settings.workers
+        # Remembered before they start: a worker that ever subscribed must be retired one day.
+        self._remember(workers=max(count, self._past.workers))
+        with self.progress.step("ingest" if count == 1 else f"ingest, {count} workers"):
+            workers = [processes.ingest(worker) for worker in range(count)]
+            await self.supervisor.start(*workers)
+            self._health |= {part.name: part.health_url for part in workers if part.health_url}
+        for worker in range(count, self._past.workers):
+            with self.progress.step(f"ingest: retiring worker {worker}, storing what waits for it"):
+                retirement = processes.retirement(worker)
+                await retirement.start()
+                await retirement.finish()
+
+    def _endpoints(self) -> Endpoints:
+        host = local_host(self.settings.listen_address)
+        return Endpoints(
+            home=str(self.home.path),
+            api=f"http://{LOOPBACK}:{self.ports['api'].port}",
+            mqtt=self.settings.mqtt_broker_url or f"mqtts://{host}:{self.ports['mqtt'].port}",
+            pki=f"https://{host}:{self.ports['pki'].port}",
+            ca=str(self.home.ca_certificate),
+            health=self._health,
+        )
+
+    def _remember(self, *, workers: int) -> None:
+        numbers = {name: choice.port for name, choice in self.ports.items()}
+        self._past = replace(self._past, ports=numbers, workers=workers)
+        memory.remember(self.home, self._past)

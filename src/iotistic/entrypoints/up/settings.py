@@ -1,0 +1,29 @@
+"""What `iotistic up` can be told, by option or by environment."""
+
+from pydantic import Field
+
+from iotistic.kernel.home import HomeSettings
+from iotistic.kernel.logging import LogSettings
+from iotistic.kernel.postgres.pool import DatabaseSettings
+from iotistic.pki.settings import AuthoritySettings
+
+
+class UpSettings(HomeSettings, LogSettings, DatabaseSettings, AuthoritySettings):
+    """The composition of one machine's installation; DATABASE_URL unset starts a PostgreSQL of our own."""
+
+    mqtt_broker_url: str | None = None
+    """Set: use this broker (mqtts://host:port). Unset: start Mosquitto with state in the home."""
+    api_port: int = Field(default=3002, ge=0, le=65535)
+    """Preferred TCP port of the API; a free one is chosen, and said, when it is taken."""
+    pki_port: int = Field(default=8080, ge=0, le=65535)
+    """Preferred TCP port of the certificate authority (HTTPS)."""
+    mqtt_port: int = Field(default=8883, ge=0, le=65535)
+    """Preferred TCP port of the broker (TLS with client certificates)."""
+    listen_address: str = "127.0.0.1"
+    """Address the broker and the certificate authority bind; the API stays on loopback."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Ingest processes; each takes a share of the stream. One core keeps up with most brokers."""
+    simulate: int = Field(default=0, ge=0, le=10_000)
+    """F2 controllers to simulate; 0 for none."""
+    plain: bool = False
+    """One JSON line on standard output when ready, then log lines on standard error; for programs."""
