@@ -1,0 +1,1 @@
+"""Simulated devices, which behave as real ones do at the wire."""

@@ -1,0 +1,1 @@
+"""F2 controllers: their sensors, doors and people, their credentials, and fleets of them."""
