@@ -1,0 +1,119 @@
+"""The certificate authority as a process: `python -m iotistic pki`.
+
+Ready means: the authority stands, a fresh revocation list is on disk, HTTPS listens.
+"""
+
+import asyncio
+import contextlib
+import signal
+import ssl
+from collections.abc import AsyncGenerator
+
+import structlog
+
+from iotistic.kernel.errors import IotisticError
+from iotistic.kernel.home import Home, HomeSettings
+from iotistic.kernel.logging import LogSettings, configure_logging
+from iotistic.kernel.mosquitto.control import BrokerControl
+from iotistic.kernel.mosquitto.handshake import ServiceAccess
+from iotistic.kernel.mqtt.settings import MqttSettings
+from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
+from iotistic.kernel.settings import load_settings
+from iotistic.kernel.web.server import serve
+from iotistic.pki.app import create_pki_app, tls_context
+from iotistic.pki.identities import crl_path, ensure_server_certificate
+from iotistic.pki.keystore import open_authority
+from iotistic.pki.model import CertificateKind
+from iotistic.pki.revocation import RevocationList
+from iotistic.pki.service import CertificateService, utc_now
+from iotistic.pki.settings import PkiSettings
+
+log = structlog.get_logger()
+
+_LOOK_EVERY_S = 60.0
+
+
+class PkiProcessSettings(HomeSettings, LogSettings, DatabaseSettings, MqttSettings, PkiSettings):
+    """Everything the certificate authority's process can be told."""
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    settings = load_settings(PkiProcessSettings)
+    configure_logging(settings, process="pki")
+    asyncio.run(run(settings))
+
+
+async def run(settings: PkiProcessSettings) -> None:
+    """Serve until a signal to stop."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for stop_signal in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(stop_signal, stopping.set)
+    async with running(settings):
+        await stopping.wait()
+    log.info("pki.stopped")
+
+
+@contextlib.asynccontextmanager
+async def running(settings: PkiProcessSettings) -> AsyncGenerator[int]:
+    """Wire the parts, start them, give the port, and stop them in the opposite order."""
+    home = settings.home
+    home.create()
+    async with contextlib.AsyncExitStack() as stack:
+        authority = await asyncio.to_thread(open_authority, home, settings)
+        pool = await create_pool(settings, application_name="iotistic-pki")
+        stack.callback(pool.terminate)
+        revocations = RevocationList(pool, authority, _gate(settings), path=crl_path(home), clock=utc_now)
+        service = CertificateService(pool, authority, revocations, device_days=settings.device_expiry)
+        await service.record(authority.pem.encode(), CertificateKind.CA)
+        context = tls_context(
+            await asyncio.to_thread(
+                ensure_server_certificate, home, settings, listen_address=settings.pki_host
+            )
+        )
+        await revocations.publish(await service.locked_out())
+        app = create_pki_app(pool, service, revocations, operator=settings.api_token)
+        server = await serve(app, host=settings.pki_host, port=settings.pki_port, ssl_context=context)
+        stack.push_async_callback(server.stop)
+        for work in (revocations.keep_fresh(), _look_after_servers(settings, service, context)):
+            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        log.info("pki.ready", host=settings.pki_host, port=server.port)
+        yield server.port
+
+
+def _gate(settings: PkiProcessSettings) -> BrokerControl:
+    host, port = settings.mqtt_address
+    password = settings.mqtt_service_password.get_secret_value()
+    access = ServiceAccess(host, port, settings.mqtt_service_username, password)
+    return BrokerControl(settings.home, access)
+
+
+async def _look_after_servers(
+    settings: PkiProcessSettings, service: CertificateService, context: ssl.SSLContext
+) -> None:
+    """Renew our own certificate in time, and list those of our servers; the broker's is made elsewhere."""
+    while True:
+        try:
+            identity = await asyncio.to_thread(
+                ensure_server_certificate, settings.home, settings, listen_address=settings.pki_host
+            )
+            if identity.renewed:
+                context.load_cert_chain(identity.certificate, identity.key)
+            await _record_servers(settings.home, service)
+        except (IotisticError, OSError) as exc:
+            log.warning("pki.servers_not_looked_after", error=str(exc))
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _record_servers(home: Home, service: CertificateService) -> None:
+    for kind in (CertificateKind.SERVER, CertificateKind.BROKER):
+        file = home.pki / f"{kind}.crt"
+        if file.exists():
+            await service.record(file.read_bytes(), kind)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
