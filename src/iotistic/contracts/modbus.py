@@ -26,14 +26,14 @@ def _table() -> tuple[int, ...]:
     return tuple(entries)
 
 
-_CRC_TABLE = _table()
+CRC_TABLE = _table()
 
 
 def crc16(data: bytes) -> int:
     """Return the CRC-16/MODBUS of `data`; it stands in a frame with its low byte first."""
     crc = _INITIAL
     for byte in data:
-        crc = crc >> 8 ^ _CRC_TABLE[(crc ^ byte) & 0xFF]
+        crc = crc >> 8 ^ CRC_TABLE[(crc ^ byte) & 0xFF]
     return crc
 
 

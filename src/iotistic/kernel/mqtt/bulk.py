@@ -1,0 +1,249 @@
+"""A subscriber that reads much at a time and acknowledges when it is told to.
+
+It waits until something is there, lingers a few milliseconds so that more gathers, then drains the
+socket in large reads. That makes both sides cheap: fewer wake-ups here, and larger writes in the broker.
+Nothing is acknowledged before the caller says so, and then a whole delivery in one write.
+
+Invariants:
+- A delivery belongs to one connection; acknowledging it after that connection is gone does nothing,
+  because the broker sends it again on the next one.
+- The session outlives the connection (clean start is off), so what was not acknowledged comes again.
+- What arrived before a connection broke is delivered before the break is reported: a broker that is
+  killed may have acknowledged those messages to their publishers and know nothing of them any more.
+"""
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+
+import numpy as np
+
+from iotistic.kernel.errors import IotisticError
+from iotistic.kernel.mqtt.bulk_login import SUBSCRIBE_PACKET_ID, BulkOptions, log_in
+from iotistic.kernel.mqtt.cutting import RawMessages, cut
+from iotistic.kernel.mqtt.errors import BrokerRefused, BrokerUnavailable
+from iotistic.kernel.mqtt.packets import (
+    Disconnect,
+    Packet,
+    PacketReader,
+    ProtocolError,
+    Suback,
+    encode_disconnect,
+    encode_pingreq,
+    encode_unsubscribe,
+)
+from iotistic.kernel.mqtt.reasons import is_failure, reason_name
+
+_READ_BYTES = 1 << 20
+_TRICKLE = 64  # fewer messages than this in one read are a trickle, and the next read does not linger
+_FLUSH_WITHIN_S = 2.0
+_WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Messages of one read, to be acknowledged together."""
+
+    parts: tuple[RawMessages, ...]
+    connection: int
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def octets(self) -> int:
+        """Bytes held, headers included."""
+        return sum(len(part.data) for part in self.parts)
+
+
+class BulkSubscriber:
+    """One connection to the broker at a time; `connect` again after BrokerUnavailable."""
+
+    def __init__(self, options: BulkOptions) -> None:
+        self._options = options
+        self._scratch = memoryview(bytearray(_READ_BYTES))
+        self._socket: socket.socket | None = None
+        self._failure: IotisticError = BrokerUnavailable("not connected yet")
+        self._connection = 0
+        self._rest = b""
+        self._rest_is_new = False
+        self._unsent = bytearray()
+        self._packets = PacketReader()
+        self._heard_at = 0.0
+        self._pinged_at = 0.0
+        self._trickles = True
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that is not known to be broken."""
+        return self._socket is not None
+
+    async def connect(self) -> bool:
+        """Connect and subscribe; return whether the broker still had our session.
+
+        Raises BrokerUnavailable (try again) or BrokerRefused (the credentials or rights are wrong).
+        """
+        self._drop(BrokerUnavailable("connecting anew"))
+        connack, self._socket, self._rest = await asyncio.to_thread(log_in, self._options)
+        self._rest_is_new = bool(self._rest)
+        self._unsent.clear()
+        self._packets = PacketReader()
+        self._connection += 1
+        self._heard_at = self._pinged_at = asyncio.get_running_loop().time()
+        return connack.session_present
+
+    async def receive(self) -> Delivery:
+        """Wait for messages and return them.
+
+        Raises BrokerUnavailable when the connection has ended, BrokerRefused when a subscription was refused.
+        """
+        while True:
+            if self._socket is None:
+                raise self._failure
+            if not self._rest_is_new:
+                await self._wait_readable(self._socket)
+                await asyncio.sleep(self._options.linger_s * (0.1 if self._trickles else 1))
+            self._rest_is_new = False
+            if parts := self._drain():
+                delivery = Delivery(tuple(parts), self._connection)
+                self._trickles = len(delivery) < _TRICKLE
+                return delivery
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Send the PUBACKs of a delivery; does nothing when its connection is gone."""
+        if delivery.connection != self._connection:
+            return
+        for part in delivery.parts:
+            ids = part.packet_id[part.packet_id != 0]
+            acks = np.empty((len(ids), 4), np.uint8)
+            acks[:, 0], acks[:, 1] = 0x40, 2
+            acks[:, 2:] = ids.astype(">u2").view(np.uint8).reshape(-1, 2)
+            self._send(acks.tobytes())
+
+    async def end_session(self) -> None:
+        """Unsubscribe and let the broker forget this session."""
+        self._send(encode_unsubscribe(SUBSCRIBE_PACKET_ID, self._options.filters))
+        await self._leave(encode_disconnect(session_expiry_s=0))
+
+    async def close(self) -> None:
+        """Leave; the broker keeps the session."""
+        await self._leave(encode_disconnect())
+
+    async def _leave(self, goodbye: bytes) -> None:
+        self._send(goodbye)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _FLUSH_WITHIN_S
+        while self._unsent and self._socket is not None and loop.time() < deadline:  # noqa: ASYNC110  ends at the deadline
+            await asyncio.sleep(0.01)
+        self._drop(BrokerUnavailable("left the broker"))
+
+    def _drop(self, why: IotisticError) -> None:
+        self._failure = why
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(sock.fileno())
+            loop.remove_writer(sock.fileno())
+            sock.close()
+
+    async def _wait_readable(self, sock: socket.socket) -> None:
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return
+        loop = asyncio.get_running_loop()
+        readable: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(sock.fileno(), _settle, readable)
+        try:
+            async with asyncio.timeout(self._options.keepalive_s / 4):
+                await readable
+        except TimeoutError:
+            self._keep_alive(loop.time())
+        finally:
+            if self._socket is sock:
+                loop.remove_reader(sock.fileno())
+
+    def _keep_alive(self, now: float) -> None:
+        if now - self._heard_at > self._options.keepalive_s * 1.5:
+            self._drop(BrokerUnavailable("the broker has not been heard for a keep-alive and a half"))
+        elif now - self._pinged_at > self._options.keepalive_s / 2:
+            self._pinged_at = now
+            self._send(encode_pingreq())
+
+    def _drain(self) -> list[RawMessages]:
+        parts: list[RawMessages] = []
+        taken = 0
+        octets = self._read_some()
+        while True:
+            messages = self._cut(octets)
+            if messages is not None and len(messages):
+                parts.append(messages)
+            taken += len(octets)
+            if taken >= self._options.drain_bytes or not (octets := self._read_some()):
+                return parts
+
+    def _read_some(self) -> bytes:
+        if self._socket is None:
+            return b""
+        try:
+            count = self._socket.recv_into(self._scratch)
+        except _WOULD_BLOCK:
+            return b""
+        except OSError as exc:
+            self._drop(BrokerUnavailable(f"the connection to the broker broke: {exc}"))
+            return b""
+        if not count:
+            self._drop(BrokerUnavailable("the broker closed the connection"))
+            return b""
+        now = self._heard_at = asyncio.get_running_loop().time()
+        self._keep_alive(now)
+        return bytes(self._scratch[:count])
+
+    def _cut(self, octets: bytes) -> RawMessages | None:
+        data = self._rest + octets if self._rest else octets
+        try:
+            found = cut(data)
+            self._rest = data[found.consumed :]
+            for packet in self._packets.feed(found.others) if found.others else ():
+                self._hear(packet)
+        except ProtocolError as exc:
+            self._drop(BrokerUnavailable(f"the broker broke the protocol: {exc}"))
+            return None
+        return found.messages
+
+    def _hear(self, packet: Packet) -> None:
+        if isinstance(packet, Disconnect):
+            reason = packet.reason_text or reason_name(packet.reason)
+            self._drop(BrokerUnavailable(f"the broker ended the connection: {reason}"))
+        if isinstance(packet, Suback):
+            for wanted, reason in zip(self._options.filters, packet.reasons, strict=False):
+                if is_failure(reason):
+                    self._drop(BrokerRefused(f"the broker refused {wanted}: {reason_name(reason)}"))
+
+    def _send(self, octets: bytes) -> None:
+        if self._socket is None or not octets:
+            return
+        self._unsent += octets
+        if len(self._unsent) == len(octets):
+            self._send_rest()
+
+    def _send_rest(self) -> None:
+        """Write what the socket takes; a broken connection is met, and reported, by the reading side."""
+        sock = self._socket
+        if sock is None:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            del self._unsent[: sock.send(bytes(self._unsent))]
+        except _WOULD_BLOCK:
+            pass
+        except OSError:
+            self._unsent.clear()
+        if self._unsent:
+            loop.add_writer(sock.fileno(), self._send_rest)
+        else:
+            loop.remove_writer(sock.fileno())
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

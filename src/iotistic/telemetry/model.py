@@ -1,0 +1,159 @@
+"""What flows between the stages: batches as columns, never one object per reading on the hot path."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Int64s = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Bytes2D = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Raw messages in order of arrival. `received_us` is when the batch was taken from the socket."""
+
+    topics: list[bytes]
+    payloads: list[bytes]
+    received_us: int
+
+    def __len__(self) -> int:
+        return len(self.topics)
+
+
+class DeviceRef(NamedTuple):
+    """How a message names its device: `kind` is mac, uuid or key."""
+
+    kind: str
+    key: str
+
+
+class SeriesRef(NamedTuple):
+    """A series before it is resolved.
+
+    `connector` and `position` (both from 1) name the pin that a sensor device sits on; 0 means that
+    the device itself is meant. An empty `label` means all datapoints of the sensor's template.
+    """
+
+    device: DeviceRef
+    label: str
+    connector: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One message that gives no reading (or not all of them): its index, a stable code, and words for people."""
+
+    message: int
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Numeric readings of decoded messages; all arrays have one entry per reading.
+
+    `series` indexes the decoder's series table, `message` the batch.
+    """
+
+    series: Int64s
+    time_us: Int64s
+    value: Floats
+    message: Int64s
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Modbus replies of one length whose checksum is right; `data` has shape (n, length)."""
+
+    series: Int64s
+    time_us: Int64s
+    message: Int64s
+    data: Bytes2D
+
+
+class TextReading(NamedTuple):
+    """A reading that is text, such as a card number."""
+
+    series: int
+    time_us: int
+    text: str
+    message: int
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What one batch of messages says, before anyone knows which rows that makes."""
+
+    values: list[Values] = field(default_factory=list[Values])
+    frames: list[Frames] = field(default_factory=list[Frames])
+    texts: list[TextReading] = field(default_factory=list[TextReading])
+    failures: list[Failure] = field(default_factory=list[Failure])
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Numeric rows for `decoded_data`; four arrays of one length."""
+
+    device_id: Int32s
+    datapoint_id: Int32s
+    time_us: Int64s
+    value: Floats
+
+    def __len__(self) -> int:
+        return len(self.time_us)
+
+    def take(self, index: Int64s | npt.NDArray[np.bool_] | slice) -> "Rows":
+        """Return the rows at `index`."""
+        return Rows(self.device_id[index], self.datapoint_id[index], self.time_us[index], self.value[index])
+
+
+class EventRow(NamedTuple):
+    """One row of `telemetry_events`."""
+
+    device_id: int
+    datapoint_id: int
+    time_us: int
+    text: str
+
+
+class DeadLetter(NamedTuple):
+    """A message that is kept because it could not be stored as readings."""
+
+    topic: bytes
+    payload: bytes
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Everything that one batch writes, in one transaction."""
+
+    rows: Rows
+    events: list[EventRow]
+    dead_letters: list[DeadLetter]
+    received_us: int
+
+
+def no_rows() -> Rows:
+    """Return an empty batch of rows."""
+    return Rows(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+def concat_rows(parts: list[Rows]) -> Rows:
+    """Join batches of rows in order."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return no_rows()
+    return Rows(
+        np.concatenate([part.device_id for part in parts]),
+        np.concatenate([part.datapoint_id for part in parts]),
+        np.concatenate([part.time_us for part in parts]),
+        np.concatenate([part.value for part in parts]),
+    )

@@ -1,0 +1,122 @@
+"""Resolves series that the cache does not know: a handful of queries for all of them, adopting if allowed."""
+
+from collections.abc import Collection, Mapping
+
+import asyncpg
+
+from iotistic.telemetry.model import DeviceRef, SeriesRef
+from iotistic.telemetry.resolve import repository
+from iotistic.telemetry.resolve.model import Refusal, Resolution, Sensor, Series, UnknownPolicy
+from iotistic.telemetry.resolve.repository import DatapointRow, DeviceRow, Pin
+
+Units = Mapping[SeriesRef, str]
+"""Units that payloads name, for datapoints that are registered now."""
+
+DEVICE_UNKNOWN = Refusal(
+    "resolve.device_unknown", "no such device is registered, and the policy is to refuse"
+)
+PIN_EMPTY = Refusal(
+    "resolve.sensor_unknown", "no sensor is registered on this pin, and the policy is to refuse"
+)
+LABEL_UNKNOWN = Refusal("resolve.datapoint_unknown", "the device's template has no such datapoint")
+NO_FIELDS = Refusal("resolve.template_has_no_fields", "the sensor's template says nothing about its frames")
+
+
+async def look_up(
+    connection: asyncpg.Connection, refs: Collection[SeriesRef], policy: UnknownPolicy, units: Units
+) -> dict[SeriesRef, Resolution]:
+    """Return what each of `refs` resolves to; what the policy adopts is registered on the way."""
+    adopt = policy is UnknownPolicy.ADOPT
+    async with connection.transaction():
+        devices = await _devices(connection, {ref.device for ref in refs}, adopt=adopt)
+        targets, refused = await _targets(connection, refs, devices, adopt=adopt)
+        datapoints = await _datapoints(connection, targets, units, adopt=adopt)
+        resolved: dict[SeriesRef, Resolution] = dict(refused)
+        for ref, device in targets.items():
+            resolved[ref] = _resolve(ref, device, datapoints.get(device.template_id, []))
+        if pairs := _pairs(resolved.values()):
+            await repository.note_series(connection, pairs)
+    return resolved
+
+
+async def _devices(
+    connection: asyncpg.Connection, wanted: set[DeviceRef], *, adopt: bool
+) -> dict[DeviceRef, DeviceRow]:
+    found = await repository.find_devices(connection, wanted)
+    missing = wanted - found.keys()
+    if missing and adopt:
+        await repository.adopt_lock(connection)
+        await repository.adopt_devices(connection, sorted(missing))
+        found |= await repository.find_devices(connection, missing)
+    return found
+
+
+async def _targets(
+    connection: asyncpg.Connection,
+    refs: Collection[SeriesRef],
+    devices: Mapping[DeviceRef, DeviceRow],
+    *,
+    adopt: bool,
+) -> tuple[dict[SeriesRef, DeviceRow], dict[SeriesRef, Resolution]]:
+    """Return the device that each series belongs to: the one on its pin, or the one that spoke."""
+    refused: dict[SeriesRef, Resolution] = {ref: DEVICE_UNKNOWN for ref in refs if ref.device not in devices}
+    targets = {ref: devices[ref.device] for ref in refs if ref.device in devices and not ref.connector}
+    pins = {
+        ref: Pin(devices[ref.device].id, ref.connector, ref.position)
+        for ref in refs
+        if ref.device in devices and ref.connector
+    }
+    if not pins:
+        return targets, refused
+    controllers = {pin.controller_id for pin in pins.values()}
+    sensors = await repository.find_pins(connection, controllers)
+    empty = {pin: repository.sensor_name(ref) for ref, pin in pins.items() if pin not in sensors}
+    if empty and adopt:
+        await repository.adopt_lock(connection)
+        await repository.adopt_sensors(connection, empty)
+        sensors = await repository.find_pins(connection, controllers)
+    for ref, pin in pins.items():
+        if pin in sensors:
+            targets[ref] = sensors[pin]
+        else:
+            refused[ref] = PIN_EMPTY
+    return targets, refused
+
+
+async def _datapoints(
+    connection: asyncpg.Connection, targets: Mapping[SeriesRef, DeviceRow], units: Units, *, adopt: bool
+) -> dict[int, list[DatapointRow]]:
+    templates = {device.template_id for device in targets.values()}
+    labels = {ref.label for ref in targets if ref.label}
+    found = await repository.find_datapoints(connection, templates, labels)
+    known = {(template_id, row.label) for template_id, rows in found.items() for row in rows}
+    missing = {
+        (device.template_id, ref.label): units.get(ref)
+        for ref, device in targets.items()
+        if ref.label and (device.template_id, ref.label) not in known
+    }
+    if missing and adopt:
+        await repository.adopt_datapoints(connection, missing)
+        found = await repository.find_datapoints(connection, templates, labels)
+    return found
+
+
+def _resolve(ref: SeriesRef, device: DeviceRow, datapoints: list[DatapointRow]) -> Resolution:
+    if not ref.label:
+        fields = tuple(row.field for row in datapoints if row.field is not None)
+        return Sensor(device.id, fields) if fields else NO_FIELDS
+    by_label = {row.label: row.id for row in datapoints}
+    return Series(device.id, by_label[ref.label]) if ref.label in by_label else LABEL_UNKNOWN
+
+
+def _pairs(resolved: Collection[Resolution]) -> list[tuple[int, int]]:
+    pairs: set[tuple[int, int]] = set()
+    for resolution in resolved:
+        match resolution:
+            case Series(device_id, datapoint_id):
+                pairs.add((device_id, datapoint_id))
+            case Sensor(device_id, fields):
+                pairs |= {(device_id, field.datapoint_id) for field in fields}
+            case Refusal():
+                pass
+    return sorted(pairs)

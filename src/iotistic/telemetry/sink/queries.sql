@@ -1,0 +1,34 @@
+-- name: make_staging
+-- Where a batch lands before it is merged; it lives as long as the connection and empties at each commit.
+CREATE TEMPORARY TABLE IF NOT EXISTS staging (
+    "timestamp" timestamptz, device_id integer, datapoint_id integer, value double precision
+) ON COMMIT DELETE ROWS;
+
+-- name: merge_staging
+-- Store the staged rows; rows that are there already (a batch sent twice) change nothing.
+INSERT INTO decoded_data ("timestamp", device_id, datapoint_id, value, received_at)
+SELECT "timestamp", device_id, datapoint_id, value, $1 FROM staging
+ON CONFLICT DO NOTHING;
+
+-- name: store_events
+-- Store text readings: arrays of microseconds, device, datapoint and text.
+INSERT INTO telemetry_events ("timestamp", device_id, datapoint_id, value, received_at)
+SELECT timestamptz 'epoch' + e.time_us * interval '1 microsecond', e.device_id, e.datapoint_id, e.value, $5
+FROM unnest($1::bigint[], $2::int[], $3::int[], $4::text[]) AS e (time_us, device_id, datapoint_id, value)
+ON CONFLICT DO NOTHING;
+
+-- name: mark_rollups
+-- Note minutes whose rollup is out of date: arrays of microseconds and device (NULL: all of that minute).
+INSERT INTO rollup_pending (minute, device_id)
+SELECT timestamptz 'epoch' + m.minute_us * interval '1 microsecond', m.device_id
+FROM unnest($1::bigint[], $2::int[]) AS m (minute_us, device_id);
+
+-- name: store_dead_letters
+-- Keep messages that gave no reading: arrays of topic, payload, reason and detail.
+INSERT INTO dead_letters (received_at, topic, payload, reason, detail)
+SELECT $5, d.topic, d.payload, d.reason, d.detail
+FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[]) AS d (topic, payload, reason, detail);
+
+-- name: ensure_partitions
+-- Make the partitions of some days.
+SELECT ensure_partitions($1::date[]);

@@ -1,0 +1,211 @@
+"""The last stage: one transaction a batch, so that it is stored whole or not at all, and twice is once.
+
+    COPY -> staging (temporary) -> INSERT ... ON CONFLICT DO NOTHING -> decoded_data
+    text readings, dead letters and the minutes to roll up go in the same transaction
+
+The commit is synchronous: when `write` returns, a power cut does not reach the batch any more.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+import asyncpg
+import numpy as np
+import structlog
+
+from iotistic.kernel.errors import Unavailable
+from iotistic.kernel.postgres.dsn import Dsn
+from iotistic.kernel.postgres.pool import DatabaseUnavailable, database_errors, open_connection
+from iotistic.kernel.postgres.queries import load_queries
+from iotistic.telemetry.model import DeadLetter, Resolved, Rows, no_rows
+from iotistic.telemetry.sink.copying import encode_rows, sorted_by_key
+
+log = structlog.get_logger()
+
+_SQL = load_queries("iotistic.telemetry.sink")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_DAY = date(1970, 1, 1)
+_MINUTE_US = 60_000_000
+_DAY_US = 86_400_000_000
+
+LATE_AFTER_US = 120_000_000
+"""A minute that closed longer ago than this is rolled up again for the late rows' devices only."""
+
+# What PostgreSQL says of the rows themselves, rather than of its own state.
+_ROW_FAULTS = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+
+
+class Written(NamedTuple):
+    """What one batch added: rows that were there already are not counted in `rows`."""
+
+    rows: int
+    events: int
+    dead_letters: int
+
+
+@dataclass(frozen=True, slots=True)
+class SinkOptions:
+    """Limits of the sink."""
+
+    timeout_s: float = 60.0
+    """Seconds after which a batch is given up and its connection with it; it is then written again."""
+
+
+class Sink:
+    """Writes batches through one connection, which it opens when needed. One caller at a time."""
+
+    def __init__(self, dsn: Dsn, *, application_name: str, options: SinkOptions | None = None) -> None:
+        self._dsn = dsn
+        self._application_name = application_name
+        self._options = options or SinkOptions()
+        self._connection: asyncpg.Connection | None = None
+        self._days: set[int] = set()
+
+    async def write(self, batch: Resolved) -> Written:
+        """Store a batch durably.
+
+        Raises Unavailable when the database is away or full; nothing of the batch is stored then. Rows
+        that the database itself refuses become dead letters.
+        """
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                return await self._write_or_split(batch)
+        except TimeoutError as exc:
+            self._abandon()
+            raise DatabaseUnavailable("the database took too long to store a batch") from exc
+        except Unavailable:
+            self._abandon()
+            raise
+        except BaseException:
+            self._abandon()
+            raise
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with database_errors():
+                await connection.close(timeout=2)
+
+    def _abandon(self) -> None:
+        connection, self._connection = self._connection, None
+        self._days.clear()
+        if connection is not None:
+            connection.terminate()
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await open_connection(self._dsn, application_name=self._application_name)
+            with database_errors():
+                await self._connection.execute(_SQL["make_staging"])
+            self._days.clear()
+        return self._connection
+
+    async def _write_or_split(self, batch: Resolved) -> Written:
+        connection = await self._connected()
+        try:
+            with database_errors():
+                return await self._transact(connection, batch)
+        except asyncpg.CheckViolationError as exc:
+            if not self._days:  # the partitions were made just now, so the row itself is at fault
+                return await self._split(batch, exc)
+            self._days.clear()  # retention has dropped a partition that we believed in
+            return await self._write_or_split(batch)
+        except _ROW_FAULTS as exc:
+            return await self._split(batch, exc)
+
+    async def _split(self, batch: Resolved, fault: Exception) -> Written:
+        """Write the batch in halves until what the database refuses stands alone, and keep that apart."""
+        n = len(batch.rows)
+        if n + len(batch.events) <= 1:
+            log.warning("sink.row_refused", error=str(fault))
+            letters = [*batch.dead_letters, _refused(batch, fault)]
+            only_letters = replace(batch, rows=no_rows(), events=[], dead_letters=letters)
+            return await self._write_or_split(only_letters)
+        events = len(batch.events)
+        halves = (
+            replace(batch, rows=batch.rows.take(slice(0, n // 2)), events=batch.events[: events // 2]),
+            replace(
+                batch,
+                rows=batch.rows.take(slice(n // 2, n)),
+                events=batch.events[events // 2 :],
+                dead_letters=[],
+            ),
+        )
+        written = [await self._write_or_split(half) for half in halves]
+        return Written(*map(sum, zip(*written, strict=True)))
+
+    async def _transact(self, connection: asyncpg.Connection, batch: Resolved) -> Written:
+        rows = sorted_by_key(batch.rows) if len(batch.rows) else batch.rows
+        await self._ensure_days(connection, batch)
+        received_at = _EPOCH + timedelta(microseconds=batch.received_us)
+        stored = 0
+        async with connection.transaction():
+            if len(rows):
+                await connection.copy_to_table("staging", source=_chunks(encode_rows(rows)), format="binary")
+                stored = _count(await connection.execute(_SQL["merge_staging"], received_at))
+                await self._mark_rollups(connection, rows, batch.received_us)
+            if batch.events:
+                times, devices, datapoints, texts = zip(
+                    *((e.time_us, e.device_id, e.datapoint_id, e.text) for e in batch.events), strict=True
+                )
+                await connection.execute(
+                    _SQL["store_events"],
+                    list(times),
+                    list(devices),
+                    list(datapoints),
+                    list(texts),
+                    received_at,
+                )
+            if batch.dead_letters:
+                columns = map(list, zip(*batch.dead_letters, strict=True))
+                await connection.execute(_SQL["store_dead_letters"], *columns, received_at)
+        return Written(stored, len(batch.events), len(batch.dead_letters))
+
+    async def _ensure_days(self, connection: asyncpg.Connection, batch: Resolved) -> None:
+        days = set(np.unique(batch.rows.time_us // _DAY_US).tolist())
+        days |= {event.time_us // _DAY_US for event in batch.events}
+        if missing := days - self._days:
+            dates = [_FIRST_DAY + timedelta(days=day) for day in sorted(missing)]
+            await connection.fetchval(_SQL["ensure_partitions"], dates)
+            self._days |= missing
+
+    async def _mark_rollups(self, connection: asyncpg.Connection, rows: Rows, now_us: int) -> None:
+        minutes = rows.time_us // _MINUTE_US
+        late = (minutes + 1) * _MINUTE_US + LATE_AFTER_US < now_us
+        marks: list[tuple[int, int | None]] = [
+            (minute * _MINUTE_US, None) for minute in np.unique(minutes[~late]).tolist()
+        ]
+        if late.any():
+            pairs = np.unique(np.stack((minutes[late], rows.device_id[late].astype(np.int64))), axis=1)
+            marks += [(minute * _MINUTE_US, device) for minute, device in pairs.T.tolist()]
+        minute_us, devices = zip(*marks, strict=True)
+        await connection.execute(_SQL["mark_rollups"], list(minute_us), list(devices))
+
+
+def _refused(batch: Resolved, fault: Exception) -> DeadLetter:
+    """Return a dead letter for one row; the message it came from is not known any more at this stage."""
+    if batch.events:
+        event = batch.events[0]
+        what = f"device {event.device_id}, datapoint {event.datapoint_id}, time {event.time_us} us"
+        return DeadLetter(
+            b"", event.text.encode("utf-8", "backslashreplace"), "sink.row_refused", f"{what}: {fault}"
+        )
+    rows = batch.rows
+    what = f"device {rows.device_id[0]}, datapoint {rows.datapoint_id[0]}, time {rows.time_us[0]} us"
+    return DeadLetter(b"", repr(float(rows.value[0])).encode(), "sink.row_refused", f"{what}: {fault}")
+
+
+async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _count(tag: str) -> int:
+    return int(tag.rpartition(" ")[2])

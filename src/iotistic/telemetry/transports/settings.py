@@ -1,0 +1,40 @@
+"""Settings of the ingest path, whatever transport it runs on."""
+
+from pydantic import Field
+
+from iotistic.kernel.settings import Settings
+from iotistic.telemetry.decode.decoder import TimeWindow
+from iotistic.telemetry.resolve.model import UnknownPolicy
+
+_HOUR_US = 3_600_000_000
+
+FILTERS = ("stat/#", "tele/#", "sensor/#", "iot/device/+/sensor/+")
+"""Topics that carry telemetry."""
+SHARE_GROUP = "ingest"
+
+
+class IngestSettings(Settings):
+    """How readings are read, believed and stored."""
+
+    unknown_devices: UnknownPolicy = UnknownPolicy.ADOPT
+    """What to do with devices and datapoints that nobody registered: `adopt` registers them as they appear,
+    `refuse` keeps their messages as dead letters."""
+    max_past_hours: int = Field(default=90 * 24, ge=1)
+    """Readings older than this many hours become dead letters; keep it within the retention of raw rows."""
+    max_future_hours: int = Field(default=24, ge=0)
+    """Readings further in the future than this many hours become dead letters: a clock is wrong."""
+    ingest_linger_ms: float = Field(default=15.0, ge=0, le=1000)
+    """Milliseconds to let messages gather once the first is there. Longer is cheaper, shorter is quicker."""
+    ingest_batch_messages: int = Field(default=20_000, ge=1)
+    """Most messages stored in one transaction."""
+    ingest_buffer_mib: int = Field(default=64, ge=1)
+    """MiB of messages held in memory while the database is slow or away; past that nothing more is read."""
+    ingest_receive_maximum: int = Field(default=60_000, ge=100, le=65_000)
+    """Messages the broker may send before the first is acknowledged; MQTT packet ids end at 65,535."""
+    ingest_session_days: int = Field(default=7, ge=1, le=365)
+    """Days that the broker keeps messages for a worker that is away."""
+
+    @property
+    def window(self) -> TimeWindow:
+        """Which device times are believed."""
+        return TimeWindow(self.max_past_hours * _HOUR_US, self.max_future_hours * _HOUR_US)
