@@ -38,8 +38,9 @@ class BrokerLimits:
     max_inflight_messages: int = 20_000
     """Unacknowledged QoS 1 messages towards one client. High, because services acknowledge after a commit;
     below half of the 65,535 packet identifiers, which 2.0.11 reuses without looking whether one is free."""
-    max_queued_messages: int = 0
-    """Messages waiting for one absent or slow client; 0 is no limit, as dropping one would lose it."""
+    max_queued_messages: int = 1_000_000_000
+    """Messages waiting for one absent or slow client: in effect no limit, as dropping one would lose it.
+    Not 0, the documented way to say so: 2.0.11 then disconnects every client whose publish it refuses."""
     max_queued_bytes: int = 0
     """Bytes waiting for one client; 0 is no limit, for the same reason."""
     max_packet_bytes: int = 1024 * 1024

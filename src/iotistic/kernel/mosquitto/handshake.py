@@ -3,24 +3,12 @@
 import asyncio
 from dataclasses import dataclass
 
-from iotistic.kernel.errors import Denied, Unavailable
+from iotistic.kernel.mqtt.errors import BrokerRefused, BrokerUnavailable
 from iotistic.kernel.mqtt.packets import Connack, PacketReader, encode_connect, encode_disconnect
 from iotistic.kernel.mqtt.reasons import is_failure, reason_name
 
 _READ_BYTES = 4096
 _KEEPALIVE_S = 30
-
-
-class BrokerUnavailable(Unavailable):
-    """The broker does not answer."""
-
-    code = "broker.unavailable"
-
-
-class BrokerRefused(Denied):
-    """The broker refused the service's user name or password."""
-
-    code = "broker.refused"
 
 
 @dataclass(frozen=True)

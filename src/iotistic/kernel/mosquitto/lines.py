@@ -111,8 +111,11 @@ class LineReader:
         return BrokerEvent("broker.error_reported", "error", {"line": line[0]})
 
     def _tls_failed(self, line: re.Match[str]) -> None:
+        """Remember the TLS error; of several lines the first that we know counts."""
+        if "unexpected eof" in line[1]:  # a peer that went away without a word, which radio links do
+            return
         reason = next((reason for words, reason in _TLS_ERRORS if words in line[1]), Refusal.TLS_FAILED)
-        if self._tls_error is None:
+        if self._tls_error is None or self._tls_error[0] is Refusal.TLS_FAILED:
             self._tls_error = reason, line[1].rpartition(":")[2]
 
     def _gone(self, line: re.Match[str]) -> BrokerEvent:

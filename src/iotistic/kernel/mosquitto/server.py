@@ -11,10 +11,9 @@ import os
 import signal
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-
-import stamina
 
 from iotistic.kernel.engines import engine_folder
 from iotistic.kernel.errors import Conflict, Unavailable
@@ -27,10 +26,11 @@ from iotistic.kernel.mosquitto.config import (
     DeviceListener,
     ServiceListener,
 )
-from iotistic.kernel.mosquitto.handshake import BrokerUnavailable, ServiceAccess, visit
+from iotistic.kernel.mosquitto.handshake import ServiceAccess, visit
 from iotistic.kernel.mosquitto.install import find_mosquitto
 from iotistic.kernel.mosquitto.log import BrokerLog
 from iotistic.kernel.mosquitto.passwords import password_line
+from iotistic.kernel.mqtt.errors import BrokerUnavailable
 from iotistic.kernel.process import Account, raise_file_limit, service_account, spawn, stop
 
 ENGINE = "mosquitto"
@@ -210,32 +210,24 @@ class MosquittoServer:
             self._process.send_signal(signal.SIGHUP)
 
     async def _ready(self, within_s: float) -> None:
+        deadline = time.monotonic() + within_s
+        while not await self._answers():
+            if self.process.returncode is not None or time.monotonic() > deadline:
+                await self.stop()
+                words = self._log.last_lines() if self._log else []
+                raise BrokerNotStarted(
+                    "Mosquitto did not start: " + (words[-1] if words else "it said nothing"),
+                    status=self.process.returncode,
+                    last_words=words,
+                )
+            await asyncio.sleep(_PROBE_INTERVAL_S)
+
+    async def _answers(self) -> bool:
         try:
-            async for attempt in stamina.retry_context(
-                on=BrokerUnavailable,
-                attempts=None,
-                timeout=within_s,
-                wait_initial=_PROBE_INTERVAL_S,
-                wait_max=0.2,
-            ):
-                with attempt:
-                    self._require_running()
-                    await visit(self.access, client_id="iotistic-readiness")
-        except (BrokerUnavailable, BrokerNotStarted) as exc:
-            await self.stop()
-            words = self._last_words()
-            raise BrokerNotStarted(
-                "Mosquitto did not start: " + (words[-1] if words else "it said nothing"),
-                status=self.process.returncode,
-                last_words=words,
-            ) from exc
-
-    def _require_running(self) -> None:
-        if self.process.returncode is not None:
-            raise BrokerNotStarted
-
-    def _last_words(self) -> list[str]:
-        return self._log.last_lines() if self._log else []
+            await visit(self.access, client_id="iotistic-readiness")
+        except BrokerUnavailable:
+            return False
+        return True
 
 
 def _require_free(host: str, port: int) -> None:
