@@ -116,9 +116,10 @@ def _known_command(name: str) -> str:
 
 
 def _part_missing(exc: ModuleNotFoundError) -> PartMissing:
+    ours = (exc.name or "").startswith("iotistic.")
     return PartMissing(
         f"the module {exc.name} is not installed",
-        hint="install the server parts: pip install 'iotistic[server]'",
+        hint="this build does not have it" if ours else "install it: pip install 'iotistic[server]'",
         module=exc.name,
     )
 

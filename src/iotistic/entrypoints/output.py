@@ -12,6 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import cast
 
+from pydantic import BaseModel
+
 # A table that is not read on a terminal is never folded: programs such as grep want whole lines.
 _UNFOLDED = 4000
 
@@ -41,6 +43,8 @@ def to_plain(value: object) -> object:
     """Turn dataclasses, times, paths and enums into what JSON knows."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, BaseModel):
+        return to_plain(value.model_dump())
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in cast("Mapping[object, object]", value).items()}
     if isinstance(value, list | tuple | set | frozenset):

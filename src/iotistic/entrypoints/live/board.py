@@ -81,3 +81,28 @@ class Board:
             lines.sort(key=lambda line: not line.is_measurement)
         known = [(self.devices[key], lines) for key, lines in of_device.items() if key in self.devices]
         return sorted(known, key=lambda row: (not row[1][0].is_measurement, row[0].name))
+
+    def snapshot(self) -> dict[str, object]:
+        """Return the board as plain data, for programs."""
+        return {
+            "stats": self.stats.model_dump() if self.stats else None,
+            "dead_letters": dict(self.dead_letters),
+            "health": dict(self.health),
+            "devices": [
+                {
+                    "id": device.id,
+                    "name": device.name,
+                    "latest": [
+                        {
+                            "label": line.label,
+                            "unit": line.unit or None,
+                            "timestamp": line.timestamp,
+                            "value": line.value,
+                            "text": line.text,
+                        }
+                        for line in lines
+                    ],
+                }
+                for device, lines in self.rows()
+            ],
+        }

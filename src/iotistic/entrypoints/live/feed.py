@@ -27,16 +27,20 @@ class Feed:
     def refresh(self, board: Board) -> None:
         """Bring `board` up to date; what cannot be asked is said in `board.trouble`."""
         try:
-            board.stats = self._api.get("/telemetry/stats", Stats)
-            if time.monotonic() - self._devices_at > _DEVICES_EVERY_S:
-                self._refresh_rarely(board)
-                self._devices_at = time.monotonic()
-            if board.devices:
-                latest = self._api.get("/telemetry/latest", LatestValues, device=list(board.devices))
-                board.take_latest(latest.items)
+            self.ask(board)
             board.trouble = None
         except IotisticError as exc:
             board.trouble = exc.message
+
+    def ask(self, board: Board) -> None:
+        """Bring `board` up to date; raise what goes wrong."""
+        board.stats = self._api.get("/telemetry/stats", Stats)
+        if time.monotonic() - self._devices_at > _DEVICES_EVERY_S:
+            self._refresh_rarely(board)
+            self._devices_at = time.monotonic()
+        if board.devices:
+            latest = self._api.get("/telemetry/latest", LatestValues, device=list(board.devices))
+            board.take_latest(latest.items)
 
     def _refresh_rarely(self, board: Board) -> None:
         page = self._api.get("/telemetry/devices", DevicePage, limit=SHOWN_DEVICES, sort="-last_seen")

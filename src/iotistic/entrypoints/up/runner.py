@@ -5,7 +5,6 @@ Invariants:
 - the simulator starts after it, because it finds the broker and the authority there.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from iotistic.entrypoints.up.processes import Processes, local_host
 from iotistic.entrypoints.up.progress import Progress
 from iotistic.entrypoints.up.settings import UpSettings
 from iotistic.entrypoints.up.supervisor import Supervisor
-from iotistic.kernel.errors import Invalid
 from iotistic.kernel.files import secret_file
 from iotistic.kernel.migrations import runner as migrations
 from iotistic.kernel.mosquitto.server import BrokerTls, MosquittoServer
@@ -30,12 +28,6 @@ from iotistic.pki.identities import ensure_broker_certificate
 _MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
 _SERVICE_USER = "iotistic"
 _NAMES = {"api": "the API", "pki": "the certificate authority", "mqtt": "the broker"}
-
-
-class BrokerAccessMissing(Invalid):
-    """MQTT_BROKER_URL is set, so our services need MQTT_SERVICE_HOST, _PORT, _USERNAME and _PASSWORD_FILE."""
-
-    code = "up.broker_access_missing"
 
 
 @dataclass
@@ -101,17 +93,13 @@ class Runner:
     async def _migrate(self, dsn: Dsn) -> None:
         connection = await open_connection(dsn, application_name="iotistic-up")
         try:
-            await migrations.migrate(connection, _MIGRATIONS, progress=self.progress.note)
+            await migrations.migrate(connection, _MIGRATIONS)
         finally:
             await connection.close()
 
     def _broker_access(self) -> Mapping[str, str]:
         """Return how our services reach the broker, own or foreign, before it runs."""
         if self.settings.mqtt_broker_url:
-            if not os.environ.get("MQTT_SERVICE_HOST"):
-                raise BrokerAccessMissing(
-                    hint="set them, or unset MQTT_BROKER_URL to run a broker of our own"
-                )
             return {}
         password = self.home.secrets / "mqtt-service-password"
         secret_file(password)

@@ -4,15 +4,14 @@ from pydantic import Field
 
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings
+from iotistic.kernel.mqtt.settings import MqttSettings
 from iotistic.kernel.postgres.pool import DatabaseSettings
 from iotistic.pki.settings import AuthoritySettings
 
 
-class UpSettings(HomeSettings, LogSettings, DatabaseSettings, AuthoritySettings):
-    """The composition of one machine's installation; DATABASE_URL unset starts a PostgreSQL of our own."""
+class UpSettings(HomeSettings, LogSettings, DatabaseSettings, MqttSettings, AuthoritySettings):
+    """The composition of one machine's installation; DATABASE_URL and MQTT_BROKER_URL replace our engines."""
 
-    mqtt_broker_url: str | None = None
-    """Set: use this broker (mqtts://host:port). Unset: start Mosquitto with state in the home."""
     api_port: int = Field(default=3002, ge=0, le=65535)
     """Preferred TCP port of the API; a free one is chosen, and said, when it is taken."""
     pki_port: int = Field(default=8080, ge=0, le=65535)

@@ -1,0 +1,85 @@
+"""`iotistic query`."""
+
+import shutil
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from iotistic.entrypoints.commands.options import AsJson
+from iotistic.entrypoints.installation import connect
+from iotistic.entrypoints.live.chart import Bar, chart
+from iotistic.entrypoints.output import emit
+from iotistic.kernel.errors import Invalid
+from iotistic.telemetry.query.schemas import Series, SeriesAnswer
+
+app = App(name="query", help_format="plaintext")
+
+_CHART_LINES = 14
+
+
+class FormatsExclusive(Invalid):
+    """Choose one of --csv and --json."""
+
+    code = "query.formats_exclusive"
+
+
+@app.default
+def query(
+    device: str,
+    datapoint: str,
+    *,
+    start: Annotated[str, Parameter(name=["--from"], allow_leading_hyphen=True)] = "-24h",
+    end: Annotated[str, Parameter(name=["--to"], allow_leading_hyphen=True)] = "now",
+    points: int = 500,
+    csv: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
+) -> None:
+    """Show one series as a chart; --csv and --json give its buckets.
+
+    Parameters
+    ----------
+    device
+        Id, MAC, uuid or external key.
+    datapoint
+        Label or id of the datapoint.
+    start
+        First instant: an age such as -15m, -24h, -7d, or an ISO 8601 time.
+    end
+        First instant after: `now`, an age, or an ISO 8601 time.
+    points
+        Most buckets.
+    csv
+        Print CSV: time, datapoint, least, greatest, count.
+    """
+    if csv and json:
+        raise FormatsExclusive
+    path = f"/telemetry/devices/{device}/series"
+    asked = {"datapoint": datapoint, "from": start, "to": end, "points": points}
+    api = connect()
+    if csv:
+        sys.stdout.write(api.request("GET", path, params={**asked, "format": "csv"}).text)
+        return
+    answer = api.get(path, SeriesAnswer, **asked)
+    if json:
+        emit(answer, json=True)
+    else:
+        for series in answer.series:
+            _draw(answer, series)
+
+
+def _draw(answer: SeriesAnswer, series: Series) -> None:
+    bars = [
+        Bar(bucket.time, bucket.min, bucket.max)
+        for bucket in series.buckets
+        if bucket.min is not None and bucket.max is not None
+    ]
+    unit = f" in {series.unit}" if series.unit else ""
+    count = sum(bucket.count for bucket in series.buckets)
+    sys.stdout.write(f"{series.label}{unit}: {count:,} readings in buckets of {answer.bucket_s:g} s\n")
+    if not bars:
+        sys.stdout.write("no readings in this range\n")
+        return
+    width = shutil.get_terminal_size((100, 24)).columns
+    lines = chart(bars, start=answer.start, end=answer.end, width=width, height=_CHART_LINES)
+    sys.stdout.write("\n".join(lines) + "\n")
