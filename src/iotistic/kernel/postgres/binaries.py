@@ -90,9 +90,9 @@ def install(source: Binaries, folder: Path, account: Account | None) -> Binaries
 
 
 def _copy(root: Path, target: Path) -> None:
-    shutil.copytree(root / _INSTALL, target / _INSTALL, ignore=_unneeded)
+    shutil.copytree(root / _INSTALL, target / _INSTALL, ignore=_unneeded, copy_function=shutil.copyfile)
     if (root / _LIBRARIES).is_dir():
-        shutil.copytree(root / _LIBRARIES, target / _LIBRARIES)
+        shutil.copytree(root / _LIBRARIES, target / _LIBRARIES, copy_function=shutil.copyfile)
     for place, _, names in os.walk(target):
         Path(place).chmod(0o755)
         for name in names:

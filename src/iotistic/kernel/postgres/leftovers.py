@@ -17,7 +17,7 @@ from pathlib import Path
 from iotistic.kernel.errors import Conflict
 
 _POLL_S = 0.05
-_QUIT_AFTER_S = 2.0
+_QUIT_AFTER_S = 0.5
 _KILL_AFTER_S = 8.0
 
 

@@ -118,6 +118,8 @@ async def wait_for_database(dsn: Dsn, *, within_s: float = 60) -> None:
 _AWAY = (
     OSError,  # refused, reset, timed out
     asyncpg.PostgresConnectionError,
+    # Between a server's last words and the end of its connection the driver is in a state of its own.
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,

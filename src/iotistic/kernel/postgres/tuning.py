@@ -63,7 +63,7 @@ def configuration(*, port: int, memory: int, shared_memory: int, lz4: bool) -> s
         # Compiling a plan costs more than the short queries that we run.
         "jit": "off",
         # A query whose client was killed ends instead of working on for nobody.
-        "client_connection_check_interval": "10s",
+        "client_connection_check_interval": "2s",
         "timezone": "UTC",
         "log_timezone": "UTC",
         "lc_messages": "C",
