@@ -155,6 +155,16 @@ class WireClient:
         self._arrived: deque[Packet] = deque()
         self._packet_id = 0
 
+    @property
+    def tls_context(self) -> ssl.SSLContext:
+        """Context of the TLS connection."""
+        return self._stream.context
+
+    @property
+    def tls_session(self) -> ssl.SSLSession:
+        """Session that a later connection may resume."""
+        return self._stream.session
+
     def connect(
         self,
         client_id: str,
@@ -243,14 +253,27 @@ class Broker:
         """Control as the certificate authority's process has it."""
         return BrokerControl(self.home, self.server.access)
 
-    def device(self, credential: Credential | None) -> WireClient:
-        """Open a TLS connection to the device listener, without a certificate when None."""
-        context = ssl.create_default_context(cafile=self.authority.certificate)
+    def device(
+        self,
+        credential: Credential | None,
+        *,
+        tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        resume: WireClient | None = None,
+    ) -> WireClient:
+        """Open a connection to the device listener at most of version `tls`; None is no certificate.
+
+        `resume` offers the TLS session of an earlier connection.
+        """
+        context = (
+            resume.tls_context if resume else ssl.create_default_context(cafile=self.authority.certificate)
+        )
+        context.maximum_version = tls
         if credential is not None:
             context.load_cert_chain(credential.certificate, credential.key)
         plain = socket.create_connection(("127.0.0.1", self.server.endpoints.device_port), 5)
         try:
-            client = WireClient(context.wrap_socket(plain, server_hostname="localhost"))
+            session = resume.tls_session if resume else None
+            client = WireClient(context.wrap_socket(plain, server_hostname="localhost", session=session))
         except BaseException:
             plain.close()
             raise
@@ -279,15 +302,19 @@ class Broker:
         return client
 
 
-async def start_broker(folder: Path, **limits: int) -> Broker:
-    """Start a broker whose home is `folder`."""
+async def start_broker(folder: Path, *, device_port: int | None = None, **limits: int) -> Broker:
+    """Start a broker whose home is `folder`, on free ports unless told otherwise."""
     home = Home(folder)
     home.create()
     authority = ThrowawayAuthority(folder / "authority")
     own = authority.issue("broker")
     tls = BrokerTls(ca=authority.certificate, certificate=own.certificate, key=own.key, crl=authority.crl)
     server = MosquittoServer(
-        home, tls=tls, device_port=pick_port(0), service_port=pick_port(0), limits=BrokerLimits(**limits)
+        home,
+        tls=tls,
+        device_port=device_port or pick_port(0),
+        service_port=pick_port(0),
+        limits=BrokerLimits(**limits),
     )
     await server.start()
     return Broker(home, server, authority, ExitStack())
