@@ -101,7 +101,7 @@ async def run(settings: WorkerSettings, role: Role) -> None:
     )
     metrics = IngestMetrics()
     resolver = Resolver(PostgresDirectory(pool, settings.unknown_devices))
-    feed = LiveFeedServer(socket_path(settings.home.run, role.name))
+    feed = LiveFeedServer(socket_path(settings.home.run, str(role.worker)))
     reporter = LiveReporter(feed, metrics.totals, worker=role.name)
     transport = DirectTransport(
         BulkSubscriber(_subscription(settings, role)),
