@@ -42,6 +42,7 @@ class PayloadDecoder(Generic[T]):
             if i not in flat_set:
                 self._alone(i, payload, good, bad)
         good.sort(key=lambda pair: pair[0])
+        bad.sort()
         return [value for _, value in good], [i for i, _ in good], bad
 
     def _decode_joined(self, payloads: Sequence[bytes]) -> list[T] | None:
