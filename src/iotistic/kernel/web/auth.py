@@ -142,6 +142,8 @@ class BearerAuth(AccessRule):
         caller = await self._source.find(credentials.credentials)
         if caller is None:
             if self._attempts:
+                # Asked again: others of a burst may have failed while this one was looked up.
+                self._attempts.check(address)
                 self._attempts.failed(address)
             raise Unauthenticated("the token is not valid", hint="it may be mistyped, expired or revoked")
         if self._scope and self._scope not in caller.scopes:

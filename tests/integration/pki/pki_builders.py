@@ -1,0 +1,25 @@
+"""Builders for tests of the certificate authority."""
+
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+
+
+def csr_of(key, name: str = "whoever") -> str:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    request = x509.CertificateSigningRequestBuilder(subject).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def identity_files(issued: dict[str, str], folder: Path) -> tuple[Path, Path]:
+    """Write an answer of /issue to files for a TLS client."""
+    paths = folder / "device.crt", folder / "device.key"
+    paths[0].write_text(issued["client_cert"])
+    paths[1].write_text(issued["private_key"])
+    return paths
+
+
+def serial_in(issued: dict[str, str]) -> int:
+    return x509.load_pem_x509_certificate(issued["client_cert"].encode()).serial_number
