@@ -33,7 +33,7 @@ class Diary:
     def online(self, client: LeanClient) -> None:
         self.onlines += 1
 
-    def offline(self, client: LeanClient, cause: IotisticError) -> None:
+    def offline(self, client: LeanClient, cause: IotisticError, *, lost: bool) -> None:
         self.causes.append(cause)
 
     def message(self, client: LeanClient, message: Publish) -> None:

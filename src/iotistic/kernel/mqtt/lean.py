@@ -54,8 +54,8 @@ class Listener(Protocol):
         """The client is connected and subscribed."""
         ...
 
-    def offline(self, client: "LeanClient", cause: IotisticError) -> None:
-        """The connection is lost, or an attempt to connect failed."""
+    def offline(self, client: "LeanClient", cause: IotisticError, *, lost: bool) -> None:
+        """The connection is `lost`, or an attempt to connect failed."""
         ...
 
     def message(self, client: "LeanClient", message: Publish) -> None:
@@ -161,7 +161,7 @@ class LeanClient:
             try:
                 await self._connect_once()
             except IotisticError as exc:
-                self._listener.offline(self, exc)
+                self._listener.offline(self, exc, lost=False)
             else:
                 break
         self._connecting = None
@@ -240,6 +240,6 @@ class LeanClient:
         self._attempt = 1
         if self._empty is not None:
             self._empty.set()
-        self._listener.offline(self, cause)
+        self._listener.offline(self, cause, lost=True)
         if not self._stopping:
             self.start()
