@@ -7,6 +7,7 @@ anyone who watches them.
 
 import asyncio
 from pathlib import Path
+from typing import cast
 
 import structlog
 
@@ -77,13 +78,13 @@ class _Consumer(asyncio.Protocol):
 
     def __init__(self, server: LiveFeedServer) -> None:
         self._server = server
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.WriteTransport | None = None
         self._missed_rows = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-            self._server.join(self)
+        # uvloop's transports do not derive from asyncio's, so there is nothing to check at run time.
+        self._transport = cast(asyncio.WriteTransport, transport)
+        self._server.join(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         self._transport = None
