@@ -48,6 +48,7 @@ _TLS_ERRORS = (
     ("http request", Refusal.TLS_EXPECTED),
     ("packet length too long", Refusal.TLS_EXPECTED),
 )
+_CHATTER = ("Sending ", "Received ", "No will ", "\t")
 _OPENED = re.compile(r"New connection from (\S+) on port (\d+)\.")
 _IDENTIFIED = re.compile(r"New client connected from (\S+) as (.*) \(p\d, c\d, k\d+(?:, u'(.*)')?\)\.")
 _DENIED = re.compile(r"Denied PUBLISH from (.*) \(d\d, q(\d), r\d, m\d+, '(.*)', .*")
@@ -81,6 +82,8 @@ class LineReader:
 
     def read(self, line: str) -> BrokerEvent | None:
         """Return the event of one line, without its line break; None for chatter."""
+        if line.startswith(_CHATTER):
+            return None
         for shape, handle in self._handlers:
             if found := shape.fullmatch(line):
                 return handle(found)
