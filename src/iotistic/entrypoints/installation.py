@@ -125,6 +125,10 @@ class Api:
         """POST `body` as JSON below /api/v1 and return the answer as `shape`."""
         return _checked(self.request("POST", path, body=body), shape)
 
+    def delete(self, path: str, shape: type[T], **params: object) -> T:
+        """DELETE below /api/v1 and return the answer as `shape`."""
+        return _checked(self.request("DELETE", path, params=params), shape)
+
     def request(
         self, method: str, path: str, *, params: Mapping[str, object] | None = None, body: object = None
     ) -> httpx2.Response:

@@ -7,7 +7,8 @@ import httpx2
 
 from iotistic.entrypoints.installation import Api
 from iotistic.entrypoints.live.board import Board
-from iotistic.kernel.errors import IotisticError, NotFound
+from iotistic.kernel.errors import IotisticError
+from iotistic.telemetry.dead_letters.schemas import LetterCounts
 from iotistic.telemetry.query.schemas import DevicePage, LatestValues, Stats
 
 SHOWN_DEVICES = 100  # as many as one request for latest values may name
@@ -49,10 +50,8 @@ class Feed:
         board.dead_letters = self._dead_letters()
 
     def _dead_letters(self) -> Mapping[str, int]:
-        try:
-            return self._api.get("/telemetry/dead-letters/counts", dict[str, int])
-        except NotFound:
-            return {}
+        counts = self._api.get("/telemetry/dead-letters/summary", LetterCounts)
+        return {item.reason: item.open for item in counts.items if item.open}
 
     def _is_ready(self, url: str) -> bool:
         try:
