@@ -9,8 +9,13 @@ import pytest
 from conftest import MIGRATIONS
 
 from iotistic.kernel.migrations import files, runner
-from iotistic.kernel.migrations.runner import MigrationChanged, MigrationFailed, MigrationState
-from iotistic.kernel.postgres.pool import open_connection
+from iotistic.kernel.migrations.runner import (
+    MigrationChanged,
+    MigrationFailed,
+    MigrationLocked,
+    MigrationState,
+)
+from iotistic.kernel.postgres.pool import DatabaseUnavailable, open_connection
 
 # Everything that a migration may make, as the catalogue describes it.
 SCHEMA = """
@@ -163,6 +168,22 @@ async def test_of_two_that_start_at_once_one_applies_and_the_other_waits_for_it(
         await connection.close()
 
     assert sorted(report.applied for report in reports) == [[], [], [], ["0001_a", "0002_b"]]
+
+
+async def test_waiting_for_another_migrator_has_an_end(empty_database, empty, tmp_path):
+    write(tmp_path, m0001_a="CREATE TABLE made_a (); SELECT pg_sleep(60);")
+    first = await open_connection(empty_database, application_name="test")
+    started = asyncio.Event()
+    running = asyncio.create_task(runner.migrate(first, tmp_path, progress=lambda _line: started.set()))
+    await asyncio.wait_for(started.wait(), 20)
+
+    with pytest.raises(MigrationLocked):
+        await runner.migrate(empty, tmp_path, wait_s=0.2)
+    await empty.execute("SELECT pg_terminate_backend($1)", first.get_server_pid())
+    with pytest.raises(DatabaseUnavailable):
+        await running
+    write(tmp_path, m0001_a="CREATE TABLE made_a ();")
+    assert (await runner.migrate(empty, tmp_path)).applied == ["0001_a"]
 
 
 async def test_a_killed_migrator_leaves_nothing_half_done_and_no_lock(empty_database, empty, tmp_path):

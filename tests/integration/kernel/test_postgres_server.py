@@ -261,6 +261,23 @@ async def test_damaged_data_gives_the_servers_own_words_and_the_log(server, home
     assert str(home.logs / "postgres.log") in caught.value.hint
 
 
+async def test_a_server_that_was_started_by_hand_is_left_alone_and_reported(server):
+    await server.start()
+
+    with pytest.raises(leftovers.PostgresOccupied, match=str(server.pid)):
+        await leftovers.clear_leftovers(server.data, lambda _line: None, within_s=1.0)
+    assert server.pid
+
+
+async def test_a_home_that_cannot_hold_an_engine_is_a_failure_with_its_reason(server, home):
+    home.create()
+    home.engines.write_text("a file where a folder should be")
+
+    with pytest.raises(PostgresFailed, match="engines"):
+        await server.start()
+    assert running_dsn(home) is None
+
+
 async def test_a_lost_password_is_explained(server, home):
     await server.start()
     await server.stop()

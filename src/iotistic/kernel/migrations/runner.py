@@ -24,7 +24,7 @@ from iotistic.kernel.postgres.pool import database_errors
 
 _LOCK_KEY = 0x696F74_6D6967  # "iot" "mig"
 _LOCK_TIMEOUT = "5s"
-_WAIT_S = 600.0
+WAIT_S = 600.0
 _TABLE = """
 CREATE TABLE IF NOT EXISTS public.schema_migrations (
     name        text PRIMARY KEY,
@@ -93,15 +93,20 @@ async def status(connection: asyncpg.Connection, folder: Path) -> list[Migration
 
 
 async def migrate(
-    connection: asyncpg.Connection, folder: Path, *, progress: Callable[[str], None] | None = None
+    connection: asyncpg.Connection,
+    folder: Path,
+    *,
+    progress: Callable[[str], None] | None = None,
+    wait_s: float = WAIT_S,
 ) -> MigrationReport:
     """Apply what is pending, in order; stop at the first failure with what came before kept.
 
+    Another process that migrates is waited for, up to `wait_s` seconds.
     `connection` should come from `open_connection`: one out of a pool gives up on long statements.
     Raises MigrationChanged, MigrationFailed, MigrationFileInvalid, MigrationLocked.
     """
     files = read_folder(folder)
-    async with _exclusive(connection):
+    async with _exclusive(connection, wait_s):
         found = _compare(files, await _rows(connection))
         _refuse_changed(found)
         states = {one.name: one.state for one in found}
@@ -134,11 +139,11 @@ async def unmark(connection: asyncpg.Connection, name: str) -> str:
 
 
 @asynccontextmanager
-async def _exclusive(connection: asyncpg.Connection) -> AsyncGenerator[None]:
+async def _exclusive(connection: asyncpg.Connection, wait_s: float = WAIT_S) -> AsyncGenerator[None]:
     with database_errors():
-        await connection.execute(f"SET lock_timeout = '{_WAIT_S:.0f}s'")
+        await connection.execute(f"SET lock_timeout = '{wait_s * 1000:.0f}ms'")
         try:
-            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY, timeout=_WAIT_S + 10)
+            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY, timeout=wait_s + 10)
         except asyncpg.LockNotAvailableError as exc:
             raise MigrationLocked(hint="see pg_stat_activity for who holds the advisory lock") from exc
         await connection.execute("RESET lock_timeout")

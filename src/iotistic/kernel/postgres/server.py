@@ -92,10 +92,13 @@ class PostgresServer:
         self._claim.take()
         try:
             self._dsn = await self._start(progress or _silent)
+            self._claim.publish(self._dsn)
+        except OSError as exc:  # a full disk, a file where a folder should be
+            await self.stop()
+            raise PostgresFailed(f"PostgreSQL cannot be started: {exc}") from exc
         except BaseException:
             await self.stop()
             raise
-        self._claim.publish(self._dsn)
         return self._dsn
 
     async def stop(self) -> None:
@@ -104,9 +107,11 @@ class PostgresServer:
             self._rotation.cancel()
             self._rotation = None
         child, self._child, self._dsn = self._child, None, None
-        if child is not None:
-            await _end(child)
-        self._claim.release()
+        try:
+            if child is not None:
+                await _end(child)
+        finally:
+            self._claim.release()
 
     async def _start(self, say: Progress) -> Dsn:
         self._account = process.service_account()
