@@ -1,0 +1,175 @@
+"""The query API as a process: `python -m iotistic api`.
+
+It starts and stays up while the database, the broker or the workers are away: readiness and the answers
+say so, and everything goes on by itself when they are back.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncGenerator
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import asyncpg
+import structlog
+from fastapi import APIRouter, FastAPI
+from pydantic import Field, SecretStr
+
+from iotistic.entrypoints import catalogue
+from iotistic.kernel.home import HomeSettings
+from iotistic.kernel.logging import LogSettings, configure_logging
+from iotistic.kernel.mqtt.client import MqttClient
+from iotistic.kernel.mqtt.settings import MqttSettings
+from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, database_errors
+from iotistic.kernel.settings import load_settings
+from iotistic.kernel.web.app import create_app
+from iotistic.kernel.web.attempts import FailedAttempts
+from iotistic.kernel.web.auth import BearerAuth, StaticTokens, bearer_auth
+from iotistic.kernel.web.server import serve
+from iotistic.telemetry.dead_letters.repository import DeadLetterRepository
+from iotistic.telemetry.dead_letters.routes import dead_letter_router
+from iotistic.telemetry.dead_letters.service import DeadLetterService, Publisher
+from iotistic.telemetry.live.hub import LiveHub
+from iotistic.telemetry.live.routes import live_router
+from iotistic.telemetry.query.routes import query_router
+from iotistic.telemetry.query.service import QueryService
+from iotistic.telemetry.registry.repository import RegistryRepository
+from iotistic.telemetry.registry.routes import registry_router
+from iotistic.telemetry.registry.service import RegistryService
+
+log = structlog.get_logger()
+
+PREFIX = "/api/v1/telemetry"
+_PUBACK_WITHIN_S = 10.0
+_DESCRIPTION = """Devices, their readings and what could not be stored.
+
+Every route needs `Authorization: Bearer <token>`; `iotistic up` prints the token of a new installation once
+and keeps it in the home's `secrets/api-token`. Times are ISO 8601 in UTC; requests may also say `now` or an
+age such as `-24h`. Errors are `application/problem+json` with a stable `code`."""
+
+
+class ApiSettings(HomeSettings, LogSettings, DatabaseSettings, MqttSettings):
+    """Settings of the API process."""
+
+    api_host: str = "127.0.0.1"
+    """Address to listen on."""
+    api_port: int = Field(default=3002, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one and writes it to the log."""
+    api_token: SecretStr = Field(min_length=16)
+    """The operator's bearer token, at least 16 characters; usually given as API_TOKEN_FILE."""
+    api_statement_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    """Seconds after which a query is given up, so that one asker cannot hold a connection for long."""
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    settings = load_settings(ApiSettings)
+    configure_logging(settings, process="api")
+    asyncio.run(run(settings))
+
+
+async def run(settings: ApiSettings) -> None:
+    """Serve until a signal to stop. Raises AddressTaken."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with running(settings):
+        await stopping.wait()
+    log.info("api.stopped")
+
+
+@contextlib.asynccontextmanager
+async def running(settings: ApiSettings) -> AsyncGenerator[int]:
+    """Wire the parts, start them, give the port, and stop them in the opposite order."""
+    settings.home.create()
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await create_pool(
+            with_statement_timeout(settings), application_name="iotistic-api", min_size=0
+        )
+        stack.callback(pool.terminate)
+        hub = LiveHub(settings.home.run)
+        publisher = BrokerPublisher(settings)
+        for work in (hub.run(), publisher.run()):
+            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        app = create_api_app(pool, hub, publisher, operator=settings.api_token)
+        server = await serve(app, host=settings.api_host, port=settings.api_port)
+        stack.push_async_callback(server.stop)
+        log.info("api.ready", host=settings.api_host, port=server.port)
+        yield server.port
+
+
+def create_api_app(pool: asyncpg.Pool, hub: LiveHub, publisher: Publisher, *, operator: SecretStr) -> FastAPI:
+    """Return the app; every route below PREFIX needs the operator's token."""
+    access = bearer_auth(StaticTokens({"operator": operator}), attempts=FailedAttempts())
+    app = create_app(
+        title="Iotistic telemetry",
+        version=catalogue.version(),
+        description=_DESCRIPTION,
+        checks={"database": lambda: _ask(pool)},
+    )
+    app.include_router(_telemetry_routes(pool, hub, publisher, access), prefix=PREFIX)
+    return app
+
+
+def _telemetry_routes(
+    pool: asyncpg.Pool, hub: LiveHub, publisher: Publisher, access: BearerAuth
+) -> APIRouter:
+    query = QueryService(pool, hub)
+    routes = APIRouter()
+    routes.include_router(query_router(query, access))
+    routes.include_router(live_router(hub, query.names, access))
+    routes.include_router(
+        dead_letter_router(DeadLetterService(DeadLetterRepository(pool), publisher), access)
+    )
+    routes.include_router(registry_router(RegistryService(RegistryRepository(pool), query.devices), access))
+    return routes
+
+
+def with_statement_timeout(settings: ApiSettings) -> ApiSettings:
+    """Return the settings with an address that makes the server itself end statements that take too long.
+
+    The driver takes unknown parameters of an address as session settings, which also survive its resets.
+    """
+    parts = urlsplit(settings.dsn.url)
+    limit = urlencode({"statement_timeout": int(settings.api_statement_timeout_s * 1000)})
+    query = f"{parts.query}&{limit}" if parts.query else limit
+    address = {
+        "database_url": urlunsplit(parts._replace(query=query)),
+        "database_password": settings.dsn.password,
+    }
+    return settings.model_copy(update=address)
+
+
+class BrokerPublisher:
+    """Publishes as this service; connects when the broker is there, and again when it comes back."""
+
+    def __init__(self, settings: MqttSettings) -> None:
+        self._client = MqttClient(settings, client_id=f"iotistic-api-{os.getpid()}")
+
+    async def run(self) -> None:
+        """Keep connected until cancelled."""
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        first.add_done_callback(_tell_refusal)
+        await self._client.run(first)
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """Return after the PUBACK. Raises PublishDenied and BrokerUnavailable."""
+        await self._client.publish(topic, payload, within_s=_PUBACK_WITHIN_S)
+
+
+def _tell_refusal(first: asyncio.Future[None]) -> None:
+    if not first.cancelled() and (refusal := first.exception()) is not None:
+        log.error("broker.refused_service", reason=str(refusal))
+
+
+async def _ask(pool: asyncpg.Pool) -> None:
+    with database_errors():
+        await pool.fetchval("SELECT 1")
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
