@@ -67,13 +67,14 @@ BEGIN
         RETURN 0;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('ensure_partitions'));
-    IF to_regclass(quote_ident(child)) IS NOT NULL THEN
-        RETURN 0;
-    END IF;
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', child, parent);
     EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                    parent, child, lower_bound, upper_bound);
     RETURN 1;
+EXCEPTION WHEN duplicate_table THEN
+    -- Whoever held the lock before us made it. Looking again would not see it: the name was looked up
+    -- once in this statement, and the answer is cached until the statement ends.
+    RETURN 0;
 END $$;
 
 -- Daily partitions of readings and events for the given UTC days; returns how many were made.

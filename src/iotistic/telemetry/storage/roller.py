@@ -17,6 +17,7 @@ Why it is right, under READ COMMITTED:
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -36,6 +37,7 @@ _HOUR = timedelta(hours=1)
 _CLOSED_AFTER = timedelta(seconds=5)
 _SETTLED_AFTER = timedelta(seconds=LATE_AFTER_S) + _CLOSED_AFTER
 _HOUR_MARKS_PER_ROUND = 200
+_CAREFUL_PAIRS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,15 @@ class Round:
     stored: int = 0
     discarded: int = 0
     busy: bool = False
+
+    def plus(self, other: "Round") -> "Round":
+        """Return the sum of both."""
+        return Round(
+            self.marks + other.marks,
+            self.stored + other.stored,
+            self.discarded + other.discarded,
+            self.busy or other.busy,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +73,26 @@ class Roller:
     def __init__(self, pool: asyncpg.Pool, settings: RollupSettings) -> None:
         self._pool = pool
         self._settings = settings
+        self.careful = False
+        """Take the least there is to take: set it after a failure, which too much work may have caused."""
 
     async def roll_minutes(self, now: datetime) -> Round:
         """Take one round of markers and recompute their minutes; `now` is aware, and decides what has closed.
 
         Minutes that closed five seconds ago are rolled at once, and once more after their stragglers.
         """
-        limits = self._settings
+        minutes, pairs = self._caps()
         async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
             state = await self._lock(connection)
             if state is None:
                 return Round(busy=True)
             closed_until = _floor(now - _CLOSED_AFTER, _MINUTE)
-            settled_until = _floor(now - _SETTLED_AFTER, _MINUTE)
+            last_closed = closed_until - _MINUTE
+            last_settled = _floor(now - _SETTLED_AFTER, _MINUTE) - _MINUTE
             rows = await connection.fetch(
-                statements.TAKE_FRESH, closed_until - _MINUTE, state.rolled_until,
-                settled_until - _MINUTE, limits.rollup_minutes_per_round,
-            )  # fmt: skip
-            rows += await connection.fetch(statements.TAKE_LATE, limits.rollup_late_per_round)
+                statements.TAKE_FRESH, last_closed, state.rolled_until, last_settled, minutes
+            )
+            rows += await connection.fetch(statements.TAKE_LATE, pairs)
             marks, discarded = _split(rows, state.raw_kept_from)
             work = arrange(marks, width=_MINUTE, partition_of=day_of)
             done = await self._work(connection, MINUTES, work)
@@ -99,6 +112,10 @@ class Roller:
             done = await self._work(connection, HOURS, work)
             await connection.execute(statements.ADVANCE_HOURS, settled_until)
         return replace(done, marks=len(marks), discarded=discarded)
+
+    def _caps(self) -> tuple[int, int]:
+        limits = self._settings.rollup_minutes_per_round, self._settings.rollup_late_per_round
+        return (1, min(_CAREFUL_PAIRS, limits[1])) if self.careful else limits
 
     async def _lock(self, connection: asyncpg.Connection) -> _State | None:
         await connection.execute(statements.SESSION)
@@ -135,22 +152,27 @@ class Roller:
             return int(await connection.fetchval(safe, *args, timeout=timeout_s))
 
 
-async def roll_due(roller: Roller, now: datetime, *, rounds: int = 1000) -> Round:
-    """Roll until nothing is due at `now`, or for `rounds` transactions of each level; return the sum."""
+async def roll_due(
+    roller: Roller, now: datetime, *, go_on: Callable[[], bool] = lambda: True, rounds: int = 1000
+) -> Round:
+    """Roll until nothing is due at `now`, `go_on` says no, or each level had `rounds` transactions.
+
+    Returns the sum of what was done.
+    """
     total = Round()
     for level, roll in (("1m", roller.roll_minutes), ("1h", roller.roll_hours)):
         for _ in range(rounds):
+            if not go_on():
+                return total
             started = time.perf_counter()
             done = await roll(now)
+            total = total.plus(done)
             if done.busy:
-                return replace(total, busy=True)
+                return total
             if not done.marks + done.discarded:
                 break
             ROLL_SECONDS.labels(level).observe(time.perf_counter() - started)
             MARKERS_DISCARDED.labels(level).inc(done.discarded)
-            total = Round(
-                total.marks + done.marks, total.stored + done.stored, total.discarded + done.discarded
-            )
     return total
 
 

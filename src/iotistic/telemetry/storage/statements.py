@@ -154,14 +154,37 @@ _MARK_HOURS = """
 )
 """
 
-# Sums of doubles overflow where the mean does not; numeric has no such limit but is slow.
-_MEANS = {
-    "readings": ("sum(d.value) / count(*)", "round(sum(d.value::numeric) / count(*), 300)::double precision"),
-    "minutes": (
-        "sum(d.avg * d.count) / sum(d.count)",
-        "round(sum(d.avg::numeric * d.count) / sum(d.count), 300)::double precision",
-    ),
-}
+# Where a sum of doubles overflows, values near the largest double are summed apart, scaled down by a power
+# of two, which loses no digit; their mean is kept between minimum and maximum because its last digit could
+# carry it over the largest double. (Numeric is no way out: it takes 15 digits and rounds beyond it too.)
+_SCALED = "CASE WHEN abs({value}) >= 1e280 THEN {value} / 2::float8 ^ 64 ELSE 0 END"
+_SAFE_MEAN = """
+least(greatest(sum({scaled} * {weight}) / sum({weight}), {scaled_min}), {scaled_max}) * 2::float8 ^ 64
+    + sum(CASE WHEN abs({value}) < 1e280 THEN {value} * {weight} ELSE 0 END) / sum({weight})
+"""
+
+
+def _fill(text: str, **parts: str) -> str:
+    for name, part in parts.items():
+        text = text.replace("{" + name + "}", part)
+    return text
+
+
+def _safe_mean(*, value: str, weight: str, lowest: str, highest: str) -> str:
+    scaled, scaled_min, scaled_max = (_fill(_SCALED, value=number) for number in (value, lowest, highest))
+    return _fill(
+        _SAFE_MEAN, value=value, weight=weight, scaled=scaled, scaled_min=scaled_min, scaled_max=scaled_max
+    )
+
+
+_MEANS_OF_READINGS = (
+    "sum(d.value) / count(*)",
+    _safe_mean(value="d.value", weight="1", lowest="min(d.value)", highest="max(d.value)"),
+)
+_MEANS_OF_MINUTES = (
+    "sum(d.avg * d.count) / sum(d.count)",
+    _safe_mean(value="d.avg", weight="d.count", lowest="min(d.min)", highest="max(d.max)"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +194,6 @@ class LevelStatements:
     width: timedelta
     roll_all: tuple[str, str]
     roll_devices: tuple[str, str]
-
-
-def _fill(text: str, **parts: str) -> str:
-    for name, part in parts.items():
-        text = text.replace("{" + name + "}", part)
-    return text
 
 
 def _level(
@@ -194,10 +211,10 @@ def _level(
 
 
 MINUTES = _level(
-    timedelta(minutes=1), _AGGREGATE_READINGS, _MEANS["readings"],
+    timedelta(minutes=1), _AGGREGATE_READINGS, _MEANS_OF_READINGS,
     marks=True, source="decoded_data", time='"timestamp"', target="decoded_1m",
 )  # fmt: skip
 HOURS = _level(
-    timedelta(hours=1), _AGGREGATE_MINUTES, _MEANS["minutes"],
+    timedelta(hours=1), _AGGREGATE_MINUTES, _MEANS_OF_MINUTES,
     marks=False, source="decoded_1m", time="bucket", target="decoded_1h",
 )  # fmt: skip
