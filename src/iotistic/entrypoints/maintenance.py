@@ -1,0 +1,83 @@
+"""The maintenance process: partitions made ahead, rollups kept up, what is too old dropped.
+
+It may be killed at any point, run twice, and start before the database does.
+"""
+
+import asyncio
+import signal
+
+import asyncpg
+import structlog
+from pydantic import Field
+
+from iotistic.entrypoints import catalogue
+from iotistic.kernel.logging import LogSettings, configure_logging
+from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, database_errors
+from iotistic.kernel.settings import load_settings
+from iotistic.kernel.web.app import create_app
+from iotistic.kernel.web.server import serve
+from iotistic.telemetry.storage.keeper import Keeper
+from iotistic.telemetry.storage.settings import RetentionSettings, RollupSettings
+
+log = structlog.get_logger()
+
+# Less than the supervisor waits before it kills: a transaction that takes longer is given up, which
+# leaves the database as it was.
+_DRAIN_WITHIN_S = 10.0
+
+
+class MaintenanceSettings(DatabaseSettings, RollupSettings, RetentionSettings, LogSettings):
+    """Settings of the maintenance process."""
+
+    metrics_host: str = "127.0.0.1"
+    """Address that health and metrics are served on."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port of health and metrics; 0 takes a free one and writes it to the log."""
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    settings = load_settings(MaintenanceSettings)
+    configure_logging(settings, process="maintenance")
+    asyncio.run(run(settings))
+
+
+async def run(settings: MaintenanceSettings) -> None:
+    """Keep the storage, serve health and metrics, drain on the first signal. Raises AddressTaken."""
+    # No connection is opened here, so a database that is away keeps nobody from starting.
+    pool = await create_pool(settings, application_name="iotistic-maintenance", min_size=0)
+    keeper = Keeper(pool, settings, settings)
+    app = create_app(
+        title="Iotistic maintenance",
+        version=catalogue.version(),
+        description="Health and figures of storage maintenance.",
+        checks={"database": lambda: _ask(pool), "maintenance": keeper.check},
+    )
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        async with await serve(app, host=settings.metrics_host, port=settings.metrics_port) as server:
+            log.info("maintenance.started", host=settings.metrics_host, port=server.port)
+            await _until(stopping, keeper)
+    finally:
+        pool.terminate()
+    log.info("maintenance.stopped")
+
+
+async def _until(stopping: asyncio.Event, keeper: Keeper) -> None:
+    working = asyncio.create_task(keeper.run(), name="keeper")
+    told = asyncio.create_task(stopping.wait(), name="signal")
+    await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    keeper.stop()
+    try:
+        await asyncio.wait_for(working, _DRAIN_WITHIN_S)
+    except TimeoutError:
+        log.warning("maintenance.gave_up", within_s=_DRAIN_WITHIN_S)
+
+
+async def _ask(pool: asyncpg.Pool) -> None:
+    with database_errors():
+        await pool.fetchval("SELECT 1")
