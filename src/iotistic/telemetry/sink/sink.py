@@ -114,9 +114,9 @@ class Sink:
             with database_errors():
                 return await self._transact(connection, batch)
         except asyncpg.CheckViolationError as exc:
-            if not self._days:  # the partitions were made just now, so the row itself is at fault
+            if exc.constraint_name is not None:
                 return await self._split(batch, exc)
-            self._days.clear()  # retention has dropped a partition that we believed in
+            self._days.clear()  # no constraint: retention has dropped a partition that we believed in
             return await self._write_or_split(batch)
         except _ROW_FAULTS as exc:
             return await self._split(batch, exc)

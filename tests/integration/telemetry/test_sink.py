@@ -1,0 +1,132 @@
+"""The sink against a real database: whole or not at all, twice is once, and what it does when it cannot."""
+
+import datetime as dt
+
+import pytest
+from ingest_builders import NOW, batch
+
+from iotistic.kernel.errors import Unavailable
+from iotistic.telemetry.sink.sink import LATE_AFTER_US, Sink, Written
+
+MINUTE_US = 60_000_000
+DAY_US = 86_400_000_000
+AT = dt.datetime(2026, 11, 21, 10, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+async def sink(database):
+    opened = Sink(database, application_name="sink-test")
+    yield opened
+    await opened.close()
+
+
+async def readings(pool):
+    return [
+        tuple(r)
+        for r in await pool.fetch(
+            'SELECT device_id, datapoint_id, "timestamp", value FROM decoded_data ORDER BY 1, 2, 3'
+        )
+    ]
+
+
+async def test_rows_are_stored_with_the_devices_time_and_the_time_of_receipt(sink, pool):
+    await sink.write(batch((7, 9, 1, 21.5)))
+
+    row = await pool.fetchrow("SELECT * FROM decoded_data")
+    assert (row["device_id"], row["datapoint_id"], row["value"]) == (7, 9, 21.5)
+    assert row["timestamp"] == AT + dt.timedelta(microseconds=1)
+    assert row["received_at"] == AT
+
+
+async def test_the_same_batch_twice_changes_nothing(sink, pool):
+    one = batch((1, 1, 0, 1.0), (1, 2, 0, 2.0), events=[(1, 3, NOW, "card")])
+    assert await sink.write(one) == Written(2, 1, 0)
+
+    assert (await sink.write(one)).rows == 0
+
+    assert len(await readings(pool)) == 2
+    assert await pool.fetchval("SELECT count(*) FROM telemetry_events") == 1
+
+
+async def test_a_key_twice_in_one_batch_does_not_abort_it(sink, pool):
+    written = await sink.write(batch((1, 1, 0, 1.0), (1, 1, 0, 2.0), (1, 1, 1, 3.0)))
+
+    assert written.rows == 2
+    assert len(await readings(pool)) == 2
+
+
+async def test_rows_far_apart_in_time_land_in_partitions_of_their_own(sink, pool):
+    await sink.write(batch((1, 1, -80 * DAY_US, 1.0), (1, 1, 0, 2.0), (1, 1, DAY_US, 3.0)))
+
+    days = await pool.fetch("SELECT DISTINCT tableoid::regclass::text AS part FROM decoded_data ORDER BY 1")
+    assert [day["part"] for day in days] == [
+        "decoded_data_20260902",
+        "decoded_data_20261121",
+        "decoded_data_20261122",
+    ]
+
+
+async def test_a_partition_dropped_behind_the_sinks_back_is_made_again(sink, pool):
+    await sink.write(batch((1, 1, 0, 1.0)))
+    await pool.execute("DROP TABLE decoded_data_20261121")
+
+    await sink.write(batch((1, 1, 1, 2.0)))
+
+    assert [value for *_, value in await readings(pool)] == [2.0]
+
+
+async def test_extreme_values_survive_exactly(sink, pool):
+    extremes = [5e-324, -1.7976931348623157e308, 0.1, -0.0]
+    await sink.write(batch(*[(1, 1, n, value) for n, value in enumerate(extremes)]))
+
+    assert [repr(value) for *_, value in await readings(pool)] == [repr(value) for value in extremes]
+
+
+async def test_fresh_minutes_are_marked_whole_and_late_ones_by_device(sink, pool):
+    late = -LATE_AFTER_US - 3 * MINUTE_US
+
+    await sink.write(
+        batch((1, 1, 0, 1.0), (2, 1, 0, 1.0), (3, 1, late, 1.0), (4, 1, late, 1.0), (4, 2, late, 1.0))
+    )
+
+    marks = await pool.fetch("SELECT minute, device_id FROM rollup_pending ORDER BY 1, 2")
+    old = AT + dt.timedelta(microseconds=late)
+    assert [tuple(mark) for mark in marks] == [(old, 3), (old, 4), (AT, None)]
+
+
+async def test_dead_letters_are_kept_byte_for_byte(sink, pool):
+    await sink.write(batch(dead_letters=[(b"a/\xff", b"\0\x01", "decode.payload_invalid", "why")]))
+
+    row = await pool.fetchrow("SELECT topic, payload, reason, detail, received_at FROM dead_letters")
+    assert tuple(row) == (b"a/\xff", b"\0\x01", "decode.payload_invalid", "why", AT)
+
+
+async def test_a_row_the_database_refuses_is_set_apart_from_its_batch(sink, pool):
+    await pool.execute("ALTER TABLE decoded_data ADD CHECK (value <> 666)")
+
+    written = await sink.write(batch(*[(1, 1, n, 666.0 if n == 37 else n) for n in range(100)]))
+
+    assert written == Written(99, 0, 1)
+    assert await pool.fetchval("SELECT reason FROM dead_letters") == "sink.row_refused"
+
+
+async def test_a_lost_connection_is_unavailable_and_the_next_write_works(sink, pool):
+    await sink.write(batch((1, 1, 0, 1.0)))
+    await pool.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'sink-test'"
+        " AND datname = current_database()"
+    )
+
+    with pytest.raises(Unavailable):
+        await sink.write(batch((1, 1, 1, 1.0)))
+
+    assert (await sink.write(batch((1, 1, 1, 1.0)))).rows == 1
+
+
+async def test_nothing_of_a_batch_is_stored_when_its_last_part_fails(sink, pool):
+    await pool.execute("ALTER TABLE dead_letters RENAME TO away")
+
+    with pytest.raises(Exception, match="dead_letters"):
+        await sink.write(batch((1, 1, 0, 1.0), dead_letters=[(b"t", b"p", "r", "d")]))
+
+    assert await readings(pool) == []
