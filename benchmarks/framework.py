@@ -158,7 +158,7 @@ def run_benchmark(
     run: Callable[[bool, Report], None] = importlib.import_module(f"benchmarks.{name}").run
     configure_logging(LogSettings(log_level="warning"), process="bench")
     report = Report(quick=quick)
-    out = console or Console()
+    out = console or _wide_console()
     try:
         run(quick, report)
     finally:
@@ -168,6 +168,12 @@ def run_benchmark(
         if json_path is not None:
             report.write_json(json_path)
     return report
+
+
+def _wide_console() -> Console:
+    """A table that goes into a file is not folded to the 80 columns of no terminal."""
+    out = Console()
+    return out if out.is_terminal else Console(width=140)
 
 
 def _figure(value: float) -> str:
