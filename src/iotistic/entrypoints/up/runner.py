@@ -13,6 +13,7 @@ import iotistic
 from iotistic.entrypoints.installation import Endpoints
 from iotistic.entrypoints.up import memory
 from iotistic.entrypoints.up.engines import Mosquitto, Postgres
+from iotistic.entrypoints.up.parts import OwnProcess
 from iotistic.entrypoints.up.ports import LOOPBACK, choose
 from iotistic.entrypoints.up.processes import Processes, local_host
 from iotistic.entrypoints.up.progress import Progress
@@ -54,7 +55,7 @@ class Runner:
         base |= self._broker_access()
         base |= await self._database()
         processes = Processes(self.settings, self.ports, base)
-        await self._servers(processes)
+        await self._keepers(processes)
         if not self.settings.mqtt_broker_url:
             await self._broker()
         await self._ingest(processes)
@@ -110,11 +111,9 @@ class Runner:
             "MQTT_SERVICE_PASSWORD_FILE": str(password),
         }
 
-    async def _servers(self, processes: Processes) -> None:
-        with self.progress.step("certificate authority, API and maintenance"):
-            parts = processes.pki(), processes.api(), processes.maintenance()
-            await self.supervisor.start(*parts)
-            self._health |= {part.name: part.health_url for part in parts if part.health_url}
+    async def _keepers(self, processes: Processes) -> None:
+        with self.progress.step("certificate authority and maintenance"):
+            await self._start_observed(processes.pki(), processes.maintenance())
 
     async def _broker(self) -> None:
         with self.progress.step("broker"):
@@ -139,15 +138,19 @@ class Runner:
         count = self.settings.workers
         # Remembered before they start: a worker that ever subscribed must be retired one day.
         self._remember(workers=max(count, self._past.workers))
-        with self.progress.step("ingest" if count == 1 else f"ingest, {count} workers"):
-            workers = [processes.ingest(worker) for worker in range(count)]
-            await self.supervisor.start(*workers)
-            self._health |= {part.name: part.health_url for part in workers if part.health_url}
+        with self.progress.step("API and ingest" if count == 1 else f"API and {count} ingest workers"):
+            await self._start_observed(
+                processes.api(), *(processes.ingest(worker) for worker in range(count))
+            )
         for worker in range(count, self._past.workers):
             with self.progress.step(f"ingest: retiring worker {worker}, storing what waits for it"):
                 retirement = processes.retirement(worker)
                 await retirement.start()
                 await retirement.finish()
+
+    async def _start_observed(self, *parts: OwnProcess) -> None:
+        await self.supervisor.start(*parts)
+        self._health |= {part.name: part.health_url for part in parts if part.health_url}
 
     def _endpoints(self) -> Endpoints:
         host = local_host(self.settings.listen_address)
