@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from iotistic.kernel.errors import Denied, IotisticError, Unavailable
 from iotistic.kernel.mqtt.packets import (
@@ -134,8 +134,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: TCP stands."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - create_connection makes nothing else
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
         if self._channel is None:
             self._greet()
         else:
