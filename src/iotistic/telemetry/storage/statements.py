@@ -114,6 +114,7 @@ WITH RECURSIVE stretch AS (
         {aggregate}
         WHERE d.device_id = s.device_id AND d.datapoint_id = s.datapoint_id
           AND d.{time} >= t.start_at AND d.{time} < t.end_at
+          AND d.{time} >= $4 AND d.{time} < $5  -- known when planning: the other partitions stay out
         GROUP BY 1) r
 )
 {store}

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+import re
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -12,8 +13,9 @@ from storage_builders import BatchSink, Row, eventually
 from iotistic.kernel.postgres.pool import open_connection
 from iotistic.telemetry.storage.levels import RollupLevel
 from iotistic.telemetry.storage.roller import Round, roll_due
+from iotistic.telemetry.storage.statements import HOURS, MINUTES, SESSION
 from iotistic.telemetry.storage.watermark import read_watermark, stale_buckets
-from iotistic.telemetry.storage.work import Span
+from iotistic.telemetry.storage.work import Span, day_of, month_of
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(hours=3)
@@ -315,3 +317,31 @@ async def test_buckets_that_wait_are_named_to_those_who_read(sink, roll, connect
     assert await stale_buckets(connection, RollupLevel.HOUR, 1, span) == [NOON]
     assert await stale_buckets(connection, RollupLevel.RAW, 1, span) == []
     assert await stale_buckets(connection, RollupLevel.MINUTE, 2, span) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "source", "arguments"),
+    [
+        (MINUTES.roll_all, "decoded_data_20261120", (NOON, NOON + MINUTE)),
+        (MINUTES.roll_devices, "decoded_data_20261120", ([1], [NOON], [NOON + MINUTE])),
+        (HOURS.roll_all, "decoded_1m_202611", (NOON, NOON + timedelta(hours=1))),
+        (HOURS.roll_devices, "decoded_1m_202611", ([1], [NOON], [NOON + timedelta(hours=1)])),
+    ],
+)
+async def test_a_round_reads_one_partition_by_its_key(connection, sink, roll, statement, source, arguments):
+    for day in range(-40, 1, 20):
+        await sink.store(rows(NOON + timedelta(days=day), count=40), now=NOON)
+    await roll(LATER)
+    partition = day_of(NOON) if "data" in source else month_of(NOON)
+
+    for text in statement:
+        async with connection.transaction():
+            await connection.execute(SESSION)
+            plan = "\n".join(
+                row[0]
+                for row in await connection.fetch(
+                    f"EXPLAIN {text}", *arguments, partition.start, partition.end
+                )
+            )
+        assert set(re.findall(r" on (\w+_20\d+)", plan)) == {source}
+        assert set(re.findall(r"using (\w+)", plan)) == {f"{source}_pkey"}
