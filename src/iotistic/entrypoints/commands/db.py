@@ -8,6 +8,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -21,8 +22,10 @@ from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.migrations import files, runner
 from iotistic.kernel.postgres.claim import running_dsn
 from iotistic.kernel.postgres.dsn import Dsn
-from iotistic.kernel.postgres.pool import DatabaseSettings, open_connection
+from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, open_connection
 from iotistic.kernel.settings import load_settings
+from iotistic.telemetry.storage.keeper import Keeper, Maintained
+from iotistic.telemetry.storage.settings import RetentionSettings, RollupSettings
 
 MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
 
@@ -41,6 +44,10 @@ class DatabaseNotRunning(Unavailable):
 
 class DbSettings(HomeSettings, DatabaseSettings):
     """Which database `iotistic db` works on."""
+
+
+class MaintainSettings(DatabaseSettings, RollupSettings, RetentionSettings):
+    """How `iotistic db maintain` works."""
 
 
 @app.command
@@ -105,6 +112,24 @@ def unmark(name: str, *, json: AsJson = False) -> None:
     """
     forgotten = _run(lambda connection: runner.unmark(connection, name))
     emit({"name": forgotten, "state": "pending"} if json else f"{forgotten} is pending again", json=json)
+
+
+@app.command
+def maintain(*, json: AsJson = False) -> None:
+    """Roll up what is due, make partitions ahead, drop what is too old: once, now."""
+    dsn = _dsn()
+    settings = load_settings(MaintainSettings, database_url=dsn.url, database_password=dsn.password)
+    done = asyncio.run(_maintain(settings))
+    shown = {"rolled": asdict(done.rolled), "house": asdict(done.house)}
+    emit(shown if json else {**shown["rolled"], **shown["house"]}, json=json)
+
+
+async def _maintain(settings: MaintainSettings) -> Maintained:
+    pool = await create_pool(settings, application_name="iotistic db maintain", min_size=0)
+    try:
+        return await Keeper(pool, settings, settings).run_once()
+    finally:
+        pool.terminate()
 
 
 def _dsn() -> Dsn:

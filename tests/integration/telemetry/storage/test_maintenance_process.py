@@ -1,6 +1,7 @@
 """The maintenance process as it is started: it serves health, outlives the database and any kill, and drains."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -148,3 +149,18 @@ async def test_a_term_during_a_held_round_gives_the_round_up(database, connectio
 
     assert status == 0
     assert await connection.fetchval("SELECT count(*) FROM rollup_pending") == 1
+
+
+async def test_one_run_from_the_command_line_does_everything_that_is_due(database, connection, sink):
+    await sink.store([Row(HOURS_AGO, 1, 1, 1.0)], now=NOW)
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "iotistic", "db", "maintain", "--json"),
+        env=os.environ | database.environment(),
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+    out, _ = await asyncio.wait_for(child.communicate(), 30)
+
+    assert child.returncode == 0
+    assert json.loads(out)["rolled"]["stored"] == 2
+    assert await connection.fetchval(ALL_ROLLED)
