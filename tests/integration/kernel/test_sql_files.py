@@ -1,7 +1,8 @@
-"""Every `.sql` file of the product that holds queries is prepared against the migrated schema.
+"""Every query in a `.sql` file of the product is prepared against the migrated schema.
 
-Two ways of keeping them exist: one statement a file, the purpose on top; or several in one file, each
-below a line `-- name: NAME`. A file with {placeholders} is text to fill in; its owner's tests prepare it.
+A file holds several, each below a line `-- name: NAME` and a comment with its purpose. Temporary tables
+that a file makes are made first. A query with {placeholders} is text to fill in; its owner's tests
+prepare it.
 """
 
 import re
@@ -14,6 +15,7 @@ from iotistic.kernel.migrations.statements import split
 
 SOURCE = Path(iotistic.__file__).parent
 _PLACEHOLDER = re.compile(r"\{\w+\}")
+_TEMPORARY = re.compile(r"CREATE TEMP", re.IGNORECASE)
 
 
 def query_files():
@@ -22,13 +24,16 @@ def query_files():
 
 def queries():
     for path in query_files():
-        for statement in split(path.read_text()):
+        statements = [one for one in split(path.read_text()) if not _PLACEHOLDER.search(one.text)]
+        temporary = "".join(one.text for one in statements if _TEMPORARY.match(one.text))
+        for statement in statements:
             place = f"{path.relative_to(SOURCE)}:{statement.line}"
-            yield pytest.param(statement.text.rstrip(";"), id=place)
+            yield pytest.param(statement.text.rstrip(";"), temporary, id=place)
 
 
-@pytest.mark.parametrize("query", [found for found in queries() if not _PLACEHOLDER.search(found.values[0])])
-async def test_a_query_fits_the_schema(connection, query):
+@pytest.mark.parametrize(("query", "temporary"), queries())
+async def test_a_query_fits_the_schema(connection, query, temporary):
+    await connection.execute(temporary)
     prepared = await connection.prepare(query)
 
     assert prepared.get_query() == query
