@@ -31,7 +31,7 @@ def queries():
             yield pytest.param(statement.text.rstrip(";"), temporary, id=place)
 
 
-@pytest.mark.parametrize(("query", "temporary"), queries())
+@pytest.mark.parametrize(("query", "temporary"), list(queries()))
 async def test_a_query_fits_the_schema(connection, query, temporary):
     await connection.execute(temporary)
     prepared = await connection.prepare(query)
