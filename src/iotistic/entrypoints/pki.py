@@ -82,7 +82,10 @@ async def running(settings: PkiProcessSettings) -> AsyncGenerator[int]:
         yield server.port
 
 
-def _gate(settings: PkiProcessSettings) -> BrokerControl:
+def _gate(settings: PkiProcessSettings) -> BrokerControl | None:
+    """Return control over our own broker; one named by MQTT_BROKER_URL fetches /crl.pem itself."""
+    if settings.mqtt_broker_url is not None:
+        return None
     host, port = settings.mqtt_address
     password = settings.mqtt_service_password.get_secret_value()
     access = ServiceAccess(host, port, settings.mqtt_service_username, password)

@@ -4,6 +4,7 @@ The parent process calls `ensure_broker_certificate` before it starts the broker
 both. Nothing here needs the database, so that the broker can start without it.
 """
 
+import contextlib
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from iotistic.pki.settings import AuthoritySettings
 
 RENEW_BEFORE = timedelta(days=30)
 _LONGEST_DNS_NAME = 253
-_ANY_ADDRESS = {"", "0.0.0.0", "::"}
+_ANY_ADDRESS = {"0.0.0.0", "::"}
+# Documentation addresses (RFC 5737, RFC 3849): looking up the way to them sends nothing.
+_FAR_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
 def crl_path(home: Home) -> Path:
@@ -80,11 +83,23 @@ def _ensure(
 
 def _reachable_hosts(hosts: Sequence[str]) -> list[str]:
     named = ["localhost", "127.0.0.1", "::1", socket.gethostname(), *hosts]
-    return list(dict.fromkeys(host for host in named if host not in _ANY_ADDRESS and _is_ascii_name(host)))
+    if not _ANY_ADDRESS.isdisjoint(hosts):
+        named += _own_addresses()
+    return list(dict.fromkeys(host for host in named if host not in _ANY_ADDRESS and _can_be_named(host)))
 
 
-def _is_ascii_name(host: str) -> bool:
-    return host.isascii() and len(host) <= _LONGEST_DNS_NAME
+def _own_addresses() -> list[str]:
+    """Return the addresses that this machine would use towards the network, which devices reach it under."""
+    found: list[str] = []
+    for family, far_away in _FAR_AWAY:
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((far_away, 9))
+            found.append(str(probe.getsockname()[0]))
+    return found
+
+
+def _can_be_named(host: str) -> bool:
+    return host.isascii() and 0 < len(host) <= _LONGEST_DNS_NAME
 
 
 def _fits(

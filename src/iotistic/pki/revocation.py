@@ -26,7 +26,6 @@ from iotistic.pki.model import BrokerGate
 log = structlog.get_logger()
 
 _REFRESH_S = 24 * 3600.0  # lists live seven days, so six refreshes may fail before devices are locked out
-_RETRY_S = 2.0
 
 
 class RevocationList:
@@ -36,16 +35,19 @@ class RevocationList:
         self,
         pool: asyncpg.Pool,
         authority: CertificateAuthority,
-        gate: BrokerGate,
+        gate: BrokerGate | None,
         *,
         path: Path,
         clock: Callable[[], datetime],
+        retry_s: float = 2.0,
     ) -> None:
+        """`gate` is None for a broker that is not ours, which has to fetch the list by itself."""
         self._pool = pool
         self._authority = authority
         self._gate = gate
         self._path = path
         self._clock = clock
+        self._retry_s = retry_s
         self._lock = asyncio.Lock()
         self._again = asyncio.Event()
         self._waiting: set[str] = set()
@@ -75,7 +77,7 @@ class RevocationList:
                 self._enforced = await self._enforce()
                 self._made_for = made_for
             enforced = self._enforced
-        if not enforced:
+        if not enforced and self._gate is not None:
             self._again.set()
         return enforced
 
@@ -89,6 +91,9 @@ class RevocationList:
         log.info("crl.published", number=number, revoked=len(revoked))
 
     async def _enforce(self) -> bool:
+        if self._gate is None:
+            self._waiting.clear()
+            return False
         leaving = frozenset(self._waiting)
         try:
             if not await self._gate.apply_crl(self._pem):
@@ -104,12 +109,12 @@ class RevocationList:
         return True
 
     async def keep_fresh(self) -> None:
-        """Publish anew every day, and every two seconds while the broker still has to hear of something."""
+        """Publish anew every day, and every `retry_s` seconds while the broker still has to hear of something."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._again.wait(), _REFRESH_S)
             if self._again.is_set():
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(self._retry_s)
             self._again.clear()
             try:
                 await self.publish()

@@ -1,5 +1,7 @@
 """Builders for tests of the certificate authority."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -23,3 +25,10 @@ def identity_files(issued: dict[str, str], folder: Path) -> tuple[Path, Path]:
 
 def serial_in(issued: dict[str, str]) -> int:
     return x509.load_pem_x509_certificate(issued["client_cert"].encode()).serial_number
+
+
+async def poll(met: Callable[[], bool], *, within_s: float = 10) -> None:
+    """Return once `met` says yes; TimeoutError when it does not in time."""
+    async with asyncio.timeout(within_s):
+        while not met():  # noqa: ASYNC110  what is waited for knows no event
+            await asyncio.sleep(0.02)
