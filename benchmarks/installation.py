@@ -23,6 +23,7 @@ from typing import TypeVar
 
 import iotistic
 from benchmarks.certificates import BenchAuthority
+from iotistic.kernel.files import secret_file
 from iotistic.kernel.home import Home
 from iotistic.kernel.migrations import runner as migrations
 from iotistic.kernel.mosquitto.server import BrokerTls, MosquittoServer
@@ -118,6 +119,7 @@ class Installation:
 
     def start_api(self) -> str:
         """Start the API and return its base URL; its token is in `home.api_token`."""
+        secret_file(self.home.api_token, prefix="iot_")
         port = pick_port(0)
         child = self._start("api", ["api"], {"API_HOST": "127.0.0.1", "API_PORT": str(port)})
         child.wait_ready(f"http://127.0.0.1:{port}/health/ready")

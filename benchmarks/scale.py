@@ -73,7 +73,7 @@ def _measure(simulator: "Simulator", broker: MosquittoServer, sizes: Sizes, repo
     with Meter(pids) as connecting:
         simulator.wait_for("all ", within_s=sizes.connect_within_s)
     with Meter(pids) as publishing:
-        simulator.say_for(sizes.publish_s, report)
+        acknowledged_per_s = simulator.publish_for(sizes.publish_s, report)
     memory = {name: resident_bytes(pid) for name, pid in pids.items()}
     told = simulator.finish()
     count = told["connected"]
@@ -84,14 +84,14 @@ def _measure(simulator: "Simulator", broker: MosquittoServer, sizes: Sizes, repo
     report.add("connects", told["connects_per_s"] or 0, "1/s")
     report.add(
         "acknowledged while all publish",
-        simulator.acknowledged / publishing.wall_s,
+        acknowledged_per_s,
         "msg/s",
         reference=wanted,
     )
+    grown = {"simulator": told["memory_per_controller_bytes"], "broker": (memory["broker"] - empty) / count}
     for name in pids:
-        grown = memory[name] - (empty if name == "broker" else 0)
         report.add(f"{name} memory", memory[name] / _KIB**2, "MiB")
-        report.add(f"{name} memory per controller", grown / _KIB / sizes.controllers, "KiB")
+        report.add(f"{name} memory per controller", grown[name] / _KIB, "KiB")
         report.add(f"{name} CPU per connect", 1e3 * connecting.used_s[name] / sizes.controllers, "ms")
         report.add(
             f"{name} CPU while publishing", 100 * publishing.used_s[name] / publishing.wall_s, "% of a core"
@@ -106,7 +106,6 @@ class Simulator:
     def __init__(self, child: subprocess.Popen[str]) -> None:
         self._child = child
         self.pid = child.pid
-        self.acknowledged = 0
         self._lines: queue.Queue[str] = queue.Queue()
         assert child.stderr is not None
         threading.Thread(target=self._listen, args=(child.stderr,), daemon=True).start()
@@ -127,26 +126,22 @@ class Simulator:
             except queue.Empty:
                 continue
 
-    def say_for(self, seconds: float, report: Report) -> None:
-        """Let it publish; count what was acknowledged meanwhile."""
-        first = self._acknowledged_so_far(within_s=10)
-        ends_at = time.monotonic() + seconds
-        line = ""
-        while time.monotonic() < ends_at:
-            try:
-                line = self._lines.get(timeout=0.2)
-            except queue.Empty:
-                continue
-        report.progress(line)
-        self.acknowledged = self._acknowledged_so_far(within_s=10) - first
+    def publish_for(self, seconds: float, report: Report) -> float:
+        """Let it publish; return how many messages a second were acknowledged meanwhile."""
+        first_at, first, _ = self._next_count()
+        last_at, last = first_at, first
+        while last_at - first_at < seconds:
+            last_at, last, line = self._next_count()
+            report.progress(line)
+        return (last - first) / (last_at - first_at)
 
-    def _acknowledged_so_far(self, *, within_s: float) -> int:
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            words = self._lines.get(timeout=within_s).replace(",", "").split()
+    def _next_count(self) -> tuple[float, int, str]:
+        """Wait for the next line of counts; return when it came, the messages acknowledged, and the line."""
+        while True:
+            line = self._lines.get(timeout=30)
+            words = line.replace(",", "").split()
             if "acknowledged" in words:
-                return int(words[words.index("acknowledged") - 1])
-        raise TimeoutError("the simulator is silent")
+                return time.monotonic(), int(words[words.index("acknowledged") - 1]), line
 
     def finish(self) -> dict[str, object]:
         """End it and return its summary."""
