@@ -33,7 +33,7 @@ def queries():
 
 @pytest.mark.parametrize(("query", "temporary"), list(queries()))
 async def test_a_query_fits_the_schema(connection, query, temporary):
-    await connection.execute(temporary)
+    await connection.execute(f"SELECT 1;{temporary}")  # the driver refuses to run nothing
     prepared = await connection.prepare(query)
 
     assert prepared.get_query() == query
