@@ -1,0 +1,224 @@
+"""Simulated controllers against the real certificate authority, broker and database."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import stat
+from dataclasses import dataclass
+
+import pytest
+from pydantic import SecretStr
+
+from iotistic.contracts.f2 import parse_topic
+from iotistic.entrypoints.pki import PkiProcessSettings, running
+from iotistic.kernel.files import secret_file
+from iotistic.kernel.home import Home
+from iotistic.kernel.mosquitto.server import BrokerTls, MosquittoServer
+from iotistic.kernel.mqtt.tls import TlsIdentities
+from iotistic.kernel.process import pick_port
+from iotistic.pki.service import ensure_broker_certificate
+from iotistic.simulation.f2.credentials import CredentialStore, CredentialsUnreadable
+from iotistic.simulation.f2.enrolment import Authority, EnrolmentRefused, enrol
+from iotistic.simulation.f2.fleet import Fleet, FleetPlan, controller_mac
+
+OPERATOR = "iot_operator-token-of-the-tests"
+MACS = [controller_mac(number) for number in range(4)]
+
+
+async def until(seen, *, within_s=15.0):
+    async with asyncio.timeout(within_s):
+        while not seen():  # noqa: ASYNC110 - what is waited for happens in foreign code
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class Site:
+    """An authority and a broker that trusts it."""
+
+    home: Home
+    authority: Authority
+    broker: MosquittoServer
+
+    def store(self):
+        return CredentialStore(self.home.simulator, authority=self.authority.fingerprint)
+
+    async def enrol(self, macs=MACS, *, token=OPERATOR, **options):
+        authority = Authority(self.authority.url, self.authority.ca_certificate, SecretStr(token))
+        with self.store() as store:
+            return await enrol(macs, store, authority, **options)
+
+    def fleet(self, identities, **plan):
+        options = {"interval_s": 0.2, "connects_per_s": 200} | plan
+        broker = FleetPlan("localhost", self.broker.endpoints.device_port, **options)
+        return Fleet(broker, identities, TlsIdentities(self.authority.ca_certificate))
+
+
+@pytest.fixture
+async def site(tmp_path, database):
+    home = Home(tmp_path / "home")
+    home.create()
+    settings = PkiProcessSettings(
+        iotistic_home=home.path,
+        database_url=database.url,
+        database_password=database.password,
+        database_pool_size=5,
+        api_token=SecretStr(OPERATOR),
+        pki_port=0,
+        mqtt_service_port=pick_port(0),
+        mqtt_service_password=SecretStr(secret_file(home.secrets / "mqtt-service-password")),
+    )
+    async with running(settings) as port:
+        own = ensure_broker_certificate(home, settings)
+        tls = BrokerTls(ca=own.ca_certificate, certificate=own.certificate, key=own.key, crl=own.crl)
+        broker = MosquittoServer(
+            home, tls=tls, device_port=pick_port(0), service_port=settings.mqtt_service_port
+        )
+        await broker.start()
+        authority = Authority(f"https://127.0.0.1:{port}", home.ca_certificate, SecretStr(OPERATOR))
+        yield Site(home, authority, broker)
+        await broker.stop()
+
+
+@contextlib.asynccontextmanager
+async def at_work(fleet):
+    stop = asyncio.Event()
+    task = asyncio.create_task(fleet.run(stop))
+    try:
+        yield fleet.tally
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 20)
+
+
+async def test_controllers_enrol_connect_publish_and_are_acknowledged(site):
+    enrolment = await site.enrol()
+
+    async with at_work(site.fleet(enrolment.identities)) as tally:
+        await until(lambda: tally.acknowledged > 200)
+
+    assert (enrolment.enrolled, enrolment.reused) == (4, 0)
+    assert tally.connects == 4
+    assert tally.refused == {}
+    assert tally.unacknowledged == tally.skipped == 0
+
+
+async def test_credentials_are_used_again_and_kept_for_this_user_only(site):
+    first = await site.enrol()
+    second = await site.enrol()
+    file = site.home.simulator / "credentials.sqlite"
+
+    assert (second.enrolled, second.reused) == (0, 4)
+    assert second.identities == first.identities
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_lost_answer_is_asked_for_again_with_the_same_key(site):
+    first = await site.enrol()
+    with sqlite3.connect(site.home.simulator / "credentials.sqlite") as db:
+        db.execute("UPDATE credentials SET certificate = NULL, expires_at = NULL")
+    db.close()
+
+    second = await site.enrol()
+
+    assert second.enrolled == 4
+    assert second.identities == first.identities
+
+
+async def test_lost_keys_are_told_and_replaced_only_when_asked(site):
+    first = await site.enrol()
+    (site.home.simulator / "credentials.sqlite").unlink()
+
+    with pytest.raises(EnrolmentRefused) as refused:
+        await site.enrol()
+    replaced = await site.enrol(replace=True)
+
+    assert refused.value.hint
+    assert set(replaced.identities) == set(first.identities)
+    assert replaced.identities != first.identities
+
+
+async def test_a_wrong_token_is_refused(site):
+    with pytest.raises(EnrolmentRefused):
+        await site.enrol(token="iot_wrong")
+
+
+async def test_a_damaged_credentials_file_is_told(site):
+    (site.home.simulator / "credentials.sqlite").write_bytes(b"no database" * 100)
+
+    with pytest.raises(CredentialsUnreadable):
+        await site.enrol()
+
+
+@pytest.fixture
+async def service(site):
+    """A client of the service listener that hears everything."""
+    import aiomqtt
+
+    access = site.broker.access
+    async with aiomqtt.Client(
+        "127.0.0.1",
+        access.port,
+        username=access.username,
+        password=access.password,
+        identifier="fleet-test",
+        protocol=aiomqtt.ProtocolVersion.V5,
+    ) as client:
+        await client.subscribe("stat/#", qos=1)
+        await client.subscribe("tele/#", qos=1)
+        yield client
+
+
+async def test_commands_are_answered(site, service):
+    enrolment = await site.enrol(MACS[:1])
+    strike = f"f2-{MACS[0]}/access-control-mode/J1/strike-2"
+
+    async with at_work(site.fleet(enrolment.identities, interval_s=60)) as tally, asyncio.timeout(15):
+        await until(lambda: tally.connected == 1)
+        await service.publish(f"cmnd/{strike}", b'{"power-flag": 1, "period": 1}', qos=1)
+        await service.publish(f"cmnd/{strike}", b"nonsense", qos=1)
+        answers = []
+        async for message in service.messages:
+            if str(message.topic) == f"stat/{strike}":
+                answers.append(json.loads(message.payload)["status"])
+            if answers[-2:] == [True, False]:
+                break
+
+    assert answers[-2:] == [True, False]
+    assert tally.commands == 1
+    assert tally.commands_refused == {"f2.command_invalid": 1}
+
+
+async def test_what_is_published_is_within_the_grammar(site, service):
+    enrolment = await site.enrol(MACS[:2])
+
+    async with at_work(site.fleet(enrolment.identities)), asyncio.timeout(15):
+        topics = set()
+        async for message in service.messages:
+            topics.add(parse_topic(str(message.topic)))
+            if len(topics) >= 2 * (8 + 4 + 7):
+                break
+
+    assert {topic.mac for topic in topics} == set(MACS[:2])
+
+
+async def test_a_killed_broker_costs_no_message(site):
+    enrolment = await site.enrol()
+
+    async with at_work(site.fleet(enrolment.identities, interval_s=0.05)) as tally:
+        await until(lambda: tally.acknowledged > 100)
+        os.kill(site.broker.process.pid, signal.SIGKILL)
+        await site.broker.process.wait()
+        await until(lambda: tally.connected == 0)
+        missing = tally.unacknowledged
+        published = tally.published
+        await until(lambda: tally.published > published)
+        await site.broker.start()
+        await until(lambda: tally.connected == 4)
+
+    assert tally.reconnects == 4
+    assert missing >= 0
+    assert tally.acknowledged == tally.published
+    assert tally.unacknowledged == 0
