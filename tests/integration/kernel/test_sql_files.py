@@ -12,6 +12,7 @@ import pytest
 
 import iotistic
 from iotistic.kernel.migrations.statements import split
+from iotistic.kernel.postgres.pool import open_connection
 
 SOURCE = Path(iotistic.__file__).parent
 _PLACEHOLDER = re.compile(r"\{\w+\}")
@@ -29,6 +30,14 @@ def queries():
         for statement in statements:
             place = f"{path.relative_to(SOURCE)}:{statement.line}"
             yield pytest.param(statement.text.rstrip(";"), temporary, id=place)
+
+
+@pytest.fixture
+async def connection(postgres, template_database):
+    """The template itself, which a prepared query leaves as it is: a database a query would be slow."""
+    opened = await open_connection(postgres.with_database(template_database), application_name="test")
+    yield opened
+    await opened.close()
 
 
 @pytest.mark.parametrize(("query", "temporary"), list(queries()))
