@@ -30,7 +30,8 @@ from iotistic.pki.settings import PkiSettings
 
 log = structlog.get_logger()
 
-_LOOK_EVERY_S = 60.0
+_LOOK_EVERY_S = 2.0
+_RENEWAL_S = 12 * 3600.0
 
 
 class PkiProcessSettings(HomeSettings, LogSettings, DatabaseSettings, MqttSettings, PkiSettings):
@@ -76,7 +77,11 @@ async def running(settings: PkiProcessSettings) -> AsyncGenerator[int]:
         app = create_pki_app(pool, service, revocations, operator=settings.api_token)
         server = await serve(app, host=settings.pki_host, port=settings.pki_port, ssl_context=context)
         stack.push_async_callback(server.stop)
-        for work in (revocations.keep_fresh(), _look_after_servers(settings, service, context)):
+        for work in (
+            revocations.keep_fresh(),
+            _keep_identity(settings, service, context),
+            _list_broker(home, service),
+        ):
             stack.push_async_callback(_cancel, asyncio.create_task(work))
         log.info("pki.ready", host=settings.pki_host, port=server.port)
         yield server.port
@@ -92,10 +97,10 @@ def _gate(settings: PkiProcessSettings) -> BrokerControl | None:
     return BrokerControl(settings.home, access)
 
 
-async def _look_after_servers(
+async def _keep_identity(
     settings: PkiProcessSettings, service: CertificateService, context: ssl.SSLContext
 ) -> None:
-    """Renew our own certificate in time, and list those of our servers; the broker's is made elsewhere."""
+    """Renew the certificate of our own HTTPS in time; connections from then on get the new one."""
     while True:
         try:
             identity = await asyncio.to_thread(
@@ -103,17 +108,23 @@ async def _look_after_servers(
             )
             if identity.renewed:
                 context.load_cert_chain(identity.certificate, identity.key)
-            await _record_servers(settings.home, service)
+            await service.record(identity.certificate.read_bytes(), CertificateKind.SERVER)
         except (IotisticError, OSError) as exc:
-            log.warning("pki.servers_not_looked_after", error=str(exc))
+            log.warning("pki.identity_not_renewed", error=str(exc))
+        await asyncio.sleep(_RENEWAL_S)
+
+
+async def _list_broker(home: Home, service: CertificateService) -> None:
+    """List the broker's certificate, which the parent process makes, without the database, after our start."""
+    listed, file = b"", home.pki / "broker.crt"
+    while True:
+        try:
+            if file.exists() and (pem := file.read_bytes()) != listed:
+                await service.record(pem, CertificateKind.BROKER)
+                listed = pem
+        except (IotisticError, OSError, ValueError) as exc:
+            log.warning("pki.broker_not_listed", error=str(exc))
         await asyncio.sleep(_LOOK_EVERY_S)
-
-
-async def _record_servers(home: Home, service: CertificateService) -> None:
-    for kind in (CertificateKind.SERVER, CertificateKind.BROKER):
-        file = home.pki / f"{kind}.crt"
-        if file.exists():
-            await service.record(file.read_bytes(), kind)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -8,8 +8,8 @@ from iotistic.kernel.web.attempts import FailedAttempts
 from iotistic.kernel.web.auth import AccessRule, BearerAuth, TokenSource, bearer_auth
 from iotistic.kernel.web.client_cert import client_certificate
 from iotistic.pki.model import Certificate
+from iotistic.pki.policy import ENROL, OPERATE
 from iotistic.pki.service import CertificateService
-from iotistic.pki.tokens import ENROL, OPERATE
 
 
 class DeviceCertificateAuth(AccessRule):

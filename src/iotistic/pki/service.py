@@ -13,7 +13,7 @@ Safe and usable, where the two pull apart:
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import asyncpg
 import structlog
@@ -23,21 +23,19 @@ from cryptography.hazmat.primitives import serialization
 from iotistic.contracts.mac import Mac, format_mac
 from iotistic.kernel.postgres.pool import database_errors
 from iotistic.kernel.web.auth import Principal
-from iotistic.kernel.web.problems import RateLimited
 from iotistic.pki import repository, tokens
 from iotistic.pki.ca import CertificateAuthority, PublicKey, device_profile, serial_of
 from iotistic.pki.csr import KeyType, check_csr, key_pem, make_key, same_key
 from iotistic.pki.identities import ensure_broker_certificate, ensure_server_certificate
 from iotistic.pki.model import (
     Certificate,
-    CertificateExists,
     CertificateKind,
     CertificateRefused,
     CertificateUnknown,
     IssuedKey,
     Reason,
-    ReplacementDenied,
 )
+from iotistic.pki.policy import require_interval, require_replacement
 from iotistic.pki.repository import CertificateFilter, Database
 from iotistic.pki.revocation import RevocationList
 
@@ -45,15 +43,7 @@ __all__ = ["CertificateService", "Revoked", "ensure_broker_certificate", "ensure
 
 log = structlog.get_logger()
 
-RETRY_WINDOW = timedelta(minutes=15)
-RENEWAL_INTERVAL = timedelta(minutes=1)
 _KEYS_AT_ONCE = 2
-
-
-class RenewedTooSoon(RateLimited):
-    """This device got a certificate less than a minute ago."""
-
-    code = "pki.renewed_too_soon"
 
 
 @dataclass(frozen=True)
@@ -120,7 +110,7 @@ class CertificateService:
                 if same := next((one for one in standing if same_key(one.pem, key)), None):
                     return same
                 if standing:
-                    _require_replacement(standing, caller, replace=replace, now=now)
+                    require_replacement(standing, caller, replace=replace, now=now)
                 await tokens.take_use(db, caller.name)
                 await repository.revoke(
                     db, [one.serial for one in standing], reason=Reason.SUPERSEDED, now=now
@@ -148,7 +138,7 @@ class CertificateService:
                     raise CertificateRefused("this certificate was revoked or has expired")
                 if same := next((one for one in standing if same_key(one.pem, key)), None):
                     return same
-                _require_interval(standing, now)
+                require_interval(standing, now)
                 older = [one.serial for one in standing if one.serial != presented.serial]
                 await repository.revoke(db, older, reason=Reason.SUPERSEDED, now=now)
                 issued_by = f"renewal:{presented.serial}"
@@ -248,26 +238,6 @@ def record_of(
         issued_at=now,
         issued_by=issued_by,
     )
-
-
-def _require_replacement(
-    standing: list[Certificate], caller: Principal, *, replace: bool, now: datetime
-) -> None:
-    mac = standing[0].mac
-    if not replace:
-        raise CertificateExists(
-            hint='revoke it, or ask with {"replace": true}', serial=standing[0].serial, mac=mac
-        )
-    own = all(one.issued_by == caller.name and now - one.issued_at <= RETRY_WINDOW for one in standing)
-    if not own and tokens.OPERATE not in caller.scopes:
-        raise ReplacementDenied(hint="ask with the operator token, or have the old one revoked", mac=mac)
-
-
-def _require_interval(standing: list[Certificate], now: datetime) -> None:
-    """Keep a device that has gone wild from filling the revocation list."""
-    wait = max(one.issued_at for one in standing) + RENEWAL_INTERVAL - now
-    if wait > timedelta(0):
-        raise RenewedTooSoon(retry_after_s=wait.total_seconds())
 
 
 def _macs(certificates: Iterable[Certificate]) -> list[str]:

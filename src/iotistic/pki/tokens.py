@@ -10,10 +10,8 @@ from pydantic import SecretStr
 
 from iotistic.kernel.web.auth import Principal, StaticTokens, digest
 from iotistic.pki.model import EnrolmentToken, TokenUnknown, TokenUsedUp
+from iotistic.pki.policy import ENROL, OPERATE
 from iotistic.pki.repository import Database
-
-OPERATE = "operate"
-ENROL = "enrol"
 
 _PREFIX = "iote"
 _COLUMNS = "id, label, created_at, expires_at, max_uses, uses, revoked_at"
