@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import stat
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -222,3 +223,57 @@ async def test_a_killed_broker_costs_no_message(site):
     assert missing >= 0
     assert tally.acknowledged == tally.published
     assert tally.unacknowledged == 0
+
+
+def simulate(site, *words):
+    environment = {
+        **os.environ,
+        "IOTISTIC_HOME": str(site.home.path),
+        "SIMULATE_MQTT_URL": f"mqtts://localhost:{site.broker.endpoints.device_port}",
+        "SIMULATE_PKI_URL": site.authority.url,
+        "SIMULATE_CA_FILE": str(site.authority.ca_certificate),
+        "ENROLMENT_TOKEN": OPERATOR,
+    }
+    return asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "iotistic", "simulate", "f2", "--json", *words),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+async def test_the_command_drains_on_a_signal_and_prints_its_summary(site, stop):
+    child = await simulate(site, "--controllers", "3", "--interval", "0.2")
+    async with asyncio.timeout(20):
+        while b"3/3 connected" not in await child.stderr.readline():
+            pass
+        child.send_signal(stop)
+        told, _ = await child.communicate()
+    summary = json.loads(told)
+
+    assert child.returncode == 0
+    assert summary["enrolled"] == summary["connected"] == 3
+    assert summary["acknowledged"] == summary["published"] > 0
+
+
+async def test_the_command_ends_after_its_duration_and_keeps_its_rate(site):
+    child = await simulate(site, "--rate", "400", "--duration", "4", "--payload", "json")
+    async with asyncio.timeout(30):
+        told, _ = await child.communicate()
+    summary = json.loads(told)
+
+    assert child.returncode == 0
+    assert 1000 < summary["published"] < 1900
+    assert summary["acknowledged"] == summary["published"]
+
+
+async def test_the_command_says_what_the_authority_refuses(site):
+    await site.enrol(MACS[:1])
+    (site.home.simulator / "credentials.sqlite").unlink()
+    child = await simulate(site, "--controllers", "1")
+    async with asyncio.timeout(30):
+        _, complaint = await child.communicate()
+
+    assert child.returncode == 3
+    assert json.loads(complaint.splitlines()[-1])["error"]["code"] == "simulator.enrolment_refused"
