@@ -92,7 +92,9 @@ def test_no_line_is_wider_than_the_terminal():
 def test_a_chart_spans_from_the_least_to_the_greatest_value_and_names_the_times():
     bars = [Bar(NOON, 1, 1), Bar(NOON + timedelta(hours=1), 9, 9)]
 
-    lines = chart(bars, start=NOON, end=NOON + timedelta(hours=2), width=40, height=4)
+    lines = chart(
+        bars, bucket=timedelta(minutes=1), start=NOON, end=NOON + timedelta(hours=2), width=40, height=4
+    )
 
     assert lines[0].startswith("       9 │")
     assert lines[3].startswith("       1 │ █")
@@ -100,6 +102,6 @@ def test_a_chart_spans_from_the_least_to_the_greatest_value_and_names_the_times(
 
 
 def test_a_flat_series_has_a_chart_too():
-    lines = chart([Bar(NOON, 5, 5)], start=NOON, end=NOON, width=40, height=4)
+    lines = chart([Bar(NOON, 5, 5)], bucket=timedelta(0), start=NOON, end=NOON, width=40, height=4)
 
     assert sum("█" in line for line in lines) == 1

@@ -2,13 +2,14 @@
 
 import shutil
 import sys
+from datetime import timedelta
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from iotistic.entrypoints.commands.options import AsJson
 from iotistic.entrypoints.installation import connect
-from iotistic.entrypoints.live.chart import Bar, chart
+from iotistic.entrypoints.live.chart import Bar, chart, plot_width
 from iotistic.entrypoints.output import emit
 from iotistic.kernel.errors import Invalid
 from iotistic.telemetry.query.schemas import Series, SeriesAnswer
@@ -55,7 +56,10 @@ def query(
     if csv and json:
         raise FormatsExclusive
     path = f"/telemetry/devices/{device}/series"
-    asked = {"datapoint": datapoint, "from": start, "to": end, "points": points}
+    width = shutil.get_terminal_size((100, 24)).columns
+    # A bucket that is narrower than a column would leave gaps in the chart.
+    most = points if csv or json else min(points, plot_width(width))
+    asked = {"datapoint": datapoint, "from": start, "to": end, "points": most}
     api = connect()
     if csv:
         sys.stdout.write(api.request("GET", path, params={**asked, "format": "csv"}).text)
@@ -65,10 +69,10 @@ def query(
         emit(answer, json=True)
     else:
         for series in answer.series:
-            _draw(answer, series)
+            _draw(answer, series, width=width)
 
 
-def _draw(answer: SeriesAnswer, series: Series) -> None:
+def _draw(answer: SeriesAnswer, series: Series, *, width: int) -> None:
     bars = [
         Bar(bucket.time, bucket.min, bucket.max)
         for bucket in series.buckets
@@ -80,6 +84,12 @@ def _draw(answer: SeriesAnswer, series: Series) -> None:
     if not bars:
         sys.stdout.write("no readings in this range\n")
         return
-    width = shutil.get_terminal_size((100, 24)).columns
-    lines = chart(bars, start=answer.start, end=answer.end, width=width, height=_CHART_LINES)
+    lines = chart(
+        bars,
+        bucket=timedelta(seconds=answer.bucket_s),
+        start=answer.start,
+        end=answer.end,
+        width=width,
+        height=_CHART_LINES,
+    )
     sys.stdout.write("\n".join(lines) + "\n")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 _AXIS_WIDTH = 11
 
@@ -16,12 +16,19 @@ class Bar:
     high: float
 
 
-def chart(bars: Sequence[Bar], *, start: datetime, end: datetime, width: int, height: int) -> list[str]:
+def plot_width(width: int) -> int:
+    """Return how many columns of `width` are left for the plot itself."""
+    return max(10, width - _AXIS_WIDTH)
+
+
+def chart(
+    bars: Sequence[Bar], *, bucket: timedelta, start: datetime, end: datetime, width: int, height: int
+) -> list[str]:
     """Return lines of text: `height` of chart with a scale on the left, and the times below.
 
-    Columns without a reading stay empty. `bars` must not be empty.
+    A bar is as wide as its `bucket`. Columns without a reading stay empty. `bars` must not be empty.
     """
-    columns = _columns(bars, start, end, max(10, width - _AXIS_WIDTH))
+    columns = _columns(bars, bucket, start, end, plot_width(width))
     low = min(bar.low for bar in bars)
     high = max(bar.high for bar in bars)
     step = (high - low) / height or 1.0
@@ -36,17 +43,21 @@ def chart(bars: Sequence[Bar], *, start: datetime, end: datetime, width: int, he
 
 
 def _columns(
-    bars: Sequence[Bar], start: datetime, end: datetime, count: int
+    bars: Sequence[Bar], bucket: timedelta, start: datetime, end: datetime, count: int
 ) -> list[tuple[float, float] | None]:
     columns: list[tuple[float, float] | None] = [None] * count
     span_s = (end - start).total_seconds() or 1.0
     for bar in bars:
-        at = min(count - 1, max(0, int((bar.time - start).total_seconds() / span_s * count)))
-        known = columns[at]
-        columns[at] = (
-            (bar.low, bar.high) if known is None else (min(known[0], bar.low), max(known[1], bar.high))
-        )
+        first = _at(bar.time, start, span_s, count)
+        last = max(first, _at(bar.time + bucket, start, span_s, count) - 1)
+        for at in range(first, last + 1):
+            low, high = columns[at] or (bar.low, bar.high)
+            columns[at] = min(low, bar.low), max(high, bar.high)
     return columns
+
+
+def _at(moment: datetime, start: datetime, span_s: float, count: int) -> int:
+    return min(count - 1, max(0, int((moment - start).total_seconds() / span_s * count)))
 
 
 def _mark(column: tuple[float, float] | None, floor: float, step: float, *, bottom: bool) -> str:

@@ -8,22 +8,26 @@ from rich.table import Table
 from rich.text import Text
 
 from iotistic.entrypoints.live.board import Board, Line, sparkline
+from iotistic.telemetry.query.schemas import DeviceSummary
 
-_NAME_WIDTH = 20
+_LONGEST_NAME = 34
 _CELL_WIDTH = 34
 _AGE_WIDTH = 7
 _SPARK_WIDTH = 10
 _FRAME_LINES = 7
+Row = tuple[DeviceSummary, list[Line]]
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
 def draw(board: Board, *, width: int, height: int, docs: str, now: datetime | None = None) -> Group:
     """Return the board as it fits into `width` columns and `height` lines."""
     rows = board.rows()
-    shown = rows[: max(1, height - _FRAME_LINES)]
-    cells = max(1, (width - _NAME_WIDTH - _AGE_WIDTH - 2) // (_CELL_WIDTH + 1))
+    shown = _sample(rows, max(1, height - _FRAME_LINES))
+    longest = max((len(device.name) for device, _ in shown), default=0)
+    name_width = max(len("device"), min(longest, _LONGEST_NAME, width // 3))
+    cells = max(1, (width - name_width - _AGE_WIDTH - 2) // (_CELL_WIDTH + 1))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=True, header_style="bold")
-    table.add_column("device", width=_NAME_WIDTH, no_wrap=True, overflow="ellipsis")
+    table.add_column("device", width=name_width, no_wrap=True, overflow="ellipsis")
     for number in range(cells):
         table.add_column("last values" if number == 0 else "", width=_CELL_WIDTH, no_wrap=True)
     table.add_column("age", width=_AGE_WIDTH, no_wrap=True, justify="right")
@@ -35,6 +39,13 @@ def draw(board: Board, *, width: int, height: int, docs: str, now: datetime | No
     hidden = len(rows) - len(shown)
     more = Text(f"… and {hidden} more; see `iotistic devices`" if hidden else "", style="dim")
     return Group(_counters(board), Text(), table if rows else _waiting(board), more, *_footer(board, docs))
+
+
+def _sample(rows: Sequence[Row], count: int) -> Sequence[Row]:
+    """Return `count` rows spread evenly over all of them: a look at every part of a fleet."""
+    if len(rows) <= count:
+        return rows
+    return [rows[number * len(rows) // count] for number in range(count)]
 
 
 def _counters(board: Board) -> Text:
