@@ -7,14 +7,20 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from broker_fixtures import eventually, start_broker
 
+from iotistic.kernel.engines import engine_folder
+from iotistic.kernel.home import Home
+from iotistic.kernel.mosquitto.config import BrokerFiles
+from iotistic.kernel.mosquitto.control import running_broker
 from iotistic.kernel.mosquitto.install import BrokerMissing, find_mosquitto
 from iotistic.kernel.mosquitto.log import BrokerLog
-from iotistic.kernel.mosquitto.server import BrokerNotStarted, BrokerPortTaken
+from iotistic.kernel.mosquitto.server import ENGINE, BrokerNotStarted, BrokerPortTaken, MosquittoServer
+from iotistic.kernel.process import service_account
 
 PARENT = """
 import asyncio, sys
@@ -24,8 +30,7 @@ from broker_fixtures import start_broker
 
 async def main():
     broker = await start_broker(Path({home!r}))
-    print(broker.server.process.pid, flush=True)
-    await asyncio.sleep(600)
+    await asyncio.sleep(60)
 
 asyncio.run(main())
 """
@@ -69,12 +74,14 @@ async def test_what_waits_for_an_absent_service_survives_a_graceful_restart(own_
     assert waiting_messages(own_broker, 500) == (True, [b"%d" % n for n in range(500)])
 
 
-async def test_what_was_saved_survives_kill_9(tmp_path):
+@pytest.mark.parametrize("save", [MosquittoServer.save, lambda server: None], ids=["asked", "by itself"])
+async def test_what_was_saved_survives_kill_9(tmp_path, save):
     broker = await start_broker(tmp_path, autosave_interval_s=1)
     leave_a_session(broker)
     writer = broker.service("writer")
     writer.publish("tele/x", b"queued")
     writer.publish("stat/x", b"kept", retain=True)
+    save(broker.server)
     database = broker.server.config.files.data / "mosquitto.db"
     eventually(lambda: database.exists() and b"kept" in database.read_bytes())
 
@@ -90,13 +97,14 @@ async def test_what_was_saved_survives_kill_9(tmp_path):
 
 
 def test_the_broker_dies_with_a_parent_that_is_killed(tmp_path):
-    script = PARENT.format(fixtures=str(Path(__file__).parent.parent), home=str(tmp_path / "home"))
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as parent:
-        broker_pid = int(next(line for line in parent.stdout if line.strip().isdigit()))
-        assert Path(f"/proc/{broker_pid}").exists()
-        parent.kill()
+    script = PARENT.format(fixtures=str(Path(__file__).parent.parent), home=str(tmp_path))
+    files = BrokerFiles(engine_folder(Home(tmp_path), ENGINE, service_account()))
+    with (
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL) as parent,
+        ExitStack() as end,
+    ):
+        end.callback(parent.kill)
+        broker_pid = eventually(lambda: running_broker(files))
 
     eventually(lambda: not Path(f"/proc/{broker_pid}").exists())
 

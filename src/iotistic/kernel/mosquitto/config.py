@@ -53,7 +53,8 @@ class BrokerLimits:
     """Connections per listener; -1 leaves it to the limit of open files."""
     autosave_interval_s: int = 10
     """Seconds between saves of queued messages, sessions and retained messages: what `kill -9` or a power
-    cut can cost while the subscriber is away. A save blocks the broker for about 1 s per million queued."""
+    cut can cost while the subscriber is away or does not keep up. A save stops the broker's only thread:
+    measured 0.12 s with 100,000 messages queued, 1.1 s with 500,000, nothing to speak of with none."""
     session_expiry_days: int = 30
     """Days after which the session of a client that never came back is forgotten, with what waits for it."""
     sys_interval_s: int = 10

@@ -41,7 +41,15 @@ class BrokerControl:
         A start copies the list from the authority's own file, so that one is written before this is called.
         """
         await asyncio.to_thread(self._write_crl, pem)
-        return self._hang_up()
+        return self._signal(signal.SIGHUP)
+
+    def save(self) -> bool:
+        """Let the broker save now; return False when none runs.
+
+        A reader calls it once subscribed: a new session that no save has seen yet is forgotten by
+        `kill -9`, and until it is made again the broker acknowledges messages that nobody gets.
+        """
+        return self._signal(signal.SIGUSR1)
 
     async def disconnect(self, client_ids: Iterable[str]) -> int:
         """End the connections and sessions of clients by taking each over and leaving; return how many.
@@ -67,11 +75,11 @@ class BrokerControl:
     def _write_crl(self, pem: bytes) -> None:
         write_atomic(self._files.crl, pem, owner=self._account.owner if self._account else None)
 
-    def _hang_up(self) -> bool:
+    def _signal(self, number: signal.Signals) -> bool:
         pid = running_broker(self._files)
         if pid is None:
             return False
-        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, number)
         return True
 
 

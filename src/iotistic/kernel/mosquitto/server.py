@@ -171,14 +171,18 @@ class MosquittoServer:
         """Write every file again and let the broker read them: passwords, ACL, certificates, CRL."""
         with self._writing:
             self.write_files()
-            self._hang_up()
+            self._signal(signal.SIGHUP)
+
+    def save(self) -> None:
+        """Let the broker save now, so that a session made a moment ago outlives `kill -9`."""
+        self._signal(signal.SIGUSR1)
 
     def set_verbose(self, verbose: bool) -> None:
         """Turn the broker's debug lines on or off while it runs; any thread may call it."""
         with self._writing:
             self._verbose = verbose
             self._write_config()
-            self._hang_up()
+            self._signal(signal.SIGHUP)
 
     def write_files(self) -> None:
         """Write configuration, password, ACL and TLS files as the broker's account reads them."""
@@ -205,9 +209,9 @@ class MosquittoServer:
     def _write(self, path: Path, content: bytes | str) -> None:
         write_atomic(path, content, mode=PRIVATE, owner=self._account.owner if self._account else None)
 
-    def _hang_up(self) -> None:
+    def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGHUP)
+            self._process.send_signal(number)
 
     async def _ready(self, within_s: float) -> None:
         deadline = time.monotonic() + within_s
