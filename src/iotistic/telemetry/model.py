@@ -23,6 +23,13 @@ class Messages:
     def __len__(self) -> int:
         return len(self.topics)
 
+    def split(self, at: int) -> "tuple[Messages, Messages]":
+        """Return the messages before `at` and the others, each with the time of receipt it had."""
+        return (
+            Messages(self.topics[:at], self.payloads[:at], self.received_us),
+            Messages(self.topics[at:], self.payloads[at:], self.received_us + at),
+        )
+
 
 class DeviceRef(NamedTuple):
     """How a message names its device: `kind` is mac, uuid or key."""

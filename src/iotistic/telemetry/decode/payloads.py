@@ -3,8 +3,10 @@
 Joining payloads with commas and decoding them as one array is several times cheaper than decoding each,
 but a hostile payload could open a string or an array that swallows its neighbours: `{"a":1},{"b":[1`
 before and `2]}` after another device's message. The join is therefore used only when every payload
-starts with `{`, ends with `}` and the whole holds exactly one of each per payload. Then every object
-starts at a payload's first byte and ends at its last, and nothing but our comma stands between them.
+starts with `{`, ends with `}`, the whole holds exactly one of each per payload, and it decodes to as
+many objects as there are payloads. Each object needs a brace of its own outside of any text, so all
+braces are used up: every object starts at a payload's first byte and ends at its last, and nothing but
+our comma stands between them.
 
 When the joined pass fails, the batch is halved until the bad payloads stand alone, so one bad message
 costs a few extra passes and not the batch.
@@ -50,9 +52,10 @@ class PayloadDecoder(Generic[T]):
         if not _is_one_object_each(blob, payloads):
             return None
         try:
-            return self._many.decode(b"[%b]" % blob)
+            values = self._many.decode(b"[%b]" % blob)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
+        return values if len(values) == len(payloads) else None
 
     def _bisect(
         self,

@@ -27,7 +27,7 @@ from iotistic.kernel.errors import IotisticError, Unavailable
 from iotistic.kernel.mqtt.bulk import BulkSubscriber, Delivery
 from iotistic.kernel.mqtt.errors import BrokerRefused, BrokerUnavailable
 from iotistic.telemetry.decode.decoder import Decoder
-from iotistic.telemetry.model import Messages, Resolved
+from iotistic.telemetry.model import DeadLetter, Messages, Resolved, concat_rows, no_rows
 from iotistic.telemetry.resolve.resolver import Resolver
 from iotistic.telemetry.sink.sink import Sink
 from iotistic.telemetry.transports.observing import IngestMetrics
@@ -202,10 +202,31 @@ class DirectTransport:
                 await self._arrived.wait()
             self._busy += 1
             messages, deliveries = self._take()
-            decoded = self._decoder.decode(messages)
-            table = self._decoder.series
-            resolved = await self._insist(lambda: self._resolver.resolve(decoded, messages, table))  # noqa: B023  awaited at once
-            await self._prepared.put((resolved, deliveries))
+            await self._prepared.put((await self._prepare_batch(messages), deliveries))
+
+    async def _prepare_batch(self, messages: Messages) -> Resolved:
+        """Decode and resolve. A fault of ours costs the messages that show it, and never the stream."""
+        try:
+            return await self._insist(lambda: self._decode_and_resolve(messages))
+        except Exception as exc:
+            if len(messages) == 1:
+                letter = DeadLetter(
+                    messages.topics[0], messages.payloads[0], "ingest.fault", repr(exc)[:1000]
+                )
+                return Resolved(no_rows(), [], [letter], messages.received_us)
+            log.exception("ingest.batch_failed", messages=len(messages))
+        middle = len(messages) // 2
+        halves = [await self._prepare_batch(half) for half in messages.split(middle)]
+        return Resolved(
+            concat_rows([half.rows for half in halves]),
+            [event for half in halves for event in half.events],
+            [letter for half in halves for letter in half.dead_letters],
+            messages.received_us,
+        )
+
+    async def _decode_and_resolve(self, messages: Messages) -> Resolved:
+        decoded = self._decoder.decode(messages)
+        return await self._resolver.resolve(decoded, messages, self._decoder.series)
 
     async def _write(self) -> None:
         while True:
