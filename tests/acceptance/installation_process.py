@@ -80,12 +80,14 @@ def run_command(*arguments: str, environment: dict[str, str]) -> subprocess.Comp
 
 
 @contextlib.contextmanager
-def started(home: Path, *options: str, prefix: tuple[str, ...] = (), **more: str) -> Iterator[Up]:
+def started(
+    home: Path, *options: str, prefix: tuple[str, ...] = (), python: str = sys.executable, **more: str
+) -> Iterator[Up]:
     """Start an installation on free ports and wait until it is ready; end it, however the test goes."""
     environment = command_environment(home, **({"API_PORT": "0", "PKI_PORT": "0", "MQTT_PORT": "0"} | more))
     began = time.monotonic()
     process = subprocess.Popen(
-        [*prefix, sys.executable, "-m", "iotistic", "up", "--plain", *options],
+        [*prefix, python, "-m", "iotistic", "up", "--plain", *options],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     errors: list[str] = []

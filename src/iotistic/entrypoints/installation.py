@@ -160,7 +160,8 @@ def raise_for_problem(response: httpx2.Response) -> None:
         problem = {}
     kind = _KINDS.get(response.status_code, IotisticError)
     message = problem.get("message") or problem.get("detail") or problem.get("title")
-    hint = str(problem["hint"]) if "hint" in problem else _HINTS.get(response.status_code)
+    # What a command can say about a token, namely where it comes from, is more than the API can.
+    hint = _HINTS.get(response.status_code) or (str(problem["hint"]) if "hint" in problem else None)
     error = kind(str(message or f"the API answered {response.status_code}"), hint=hint)
     if "code" in problem:
         error.fields["code"] = str(problem["code"])
@@ -180,8 +181,8 @@ _KINDS: dict[int, type[IotisticError]] = {
     504: Unavailable,
 }
 _HINTS = {
-    401: "the token in IOTISTIC_HOME/secrets/api-token is another installation's; "
-    "check IOTISTIC_HOME, or set IOTISTIC_API_TOKEN",
+    401: "the right one is in secrets/api-token of the installation's home; "
+    "check IOTISTIC_HOME, or IOTISTIC_API_URL and IOTISTIC_API_TOKEN",
 }
 
 
