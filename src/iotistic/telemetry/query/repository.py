@@ -44,12 +44,21 @@ def device_statements(text: str) -> dict[str, str]:
     return statements
 
 
+def series_statements(text: str) -> dict[str, str]:
+    """Return the series' statement with a fast mean, and with one whose sum cannot overflow."""
+    return {
+        "series.fast": text.replace("{mean}", "sum(avg * count) / sum(count)"),
+        "series.safe": text.replace("{mean}", "(sum(avg::numeric * count) / sum(count))::double precision"),
+    }
+
+
 class QueryRepository:
     """Reads devices, readings and rollups. Raises DatabaseUnavailable and QueryTooSlow."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._statements = Statements(pool, "iotistic.telemetry.query")
         self._statements.derive(device_statements, of="devices")
+        self._statements.derive(series_statements, of="series")
 
     async def devices(
         self,
@@ -123,15 +132,12 @@ class QueryRepository:
         spans = [
             from_us(at) for span in (plan.hours, plan.minutes, plan.raw) for at in (span.start, span.end)
         ]
-        return await self._statements.fetch(
-            "series",
-            device_id,
-            datapoint_ids,
-            timedelta(microseconds=plan.width),
-            *spans,
-            list(map(from_us, plan.stale_hours)),
-            list(map(from_us, plan.stale_minutes)),
-        )
+        stale = list(map(from_us, plan.stale_hours)), list(map(from_us, plan.stale_minutes))
+        arguments = (device_id, datapoint_ids, timedelta(microseconds=plan.width), *spans, *stale)
+        try:
+            return await self._statements.fetch("series.fast", *arguments)
+        except asyncpg.NumericValueOutOfRangeError:
+            return await self._statements.fetch("series.safe", *arguments)
 
     async def readings_before(
         self, window: Window, before: tuple[datetime, int], limit: int

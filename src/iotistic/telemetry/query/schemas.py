@@ -162,7 +162,7 @@ class Series(BaseModel):
 
     datapoint_id: int
     label: str
-    unit: str | None
+    unit: str | None = None
     buckets: list[Bucket]
 
 
