@@ -6,6 +6,7 @@ buckets, so a bucket is never half filled. Times are integer microseconds since 
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -72,13 +73,13 @@ class SeriesPlan:
 def bucket_width(asked: Span, points: int, *, at_least: int = 0) -> int:
     """Return the smallest round width that covers `asked` in at most `points` buckets."""
     days = -(-(asked.end - asked.start) // (points * DAY))
-    candidates = (*_WIDTHS, *((days + more) * DAY for more in range(3)))
-    for width in candidates:
-        whole = aligned(asked, width)
-        if width >= at_least and (whole.end - whole.start) // width <= max(points, 1):
+    # A width of the whole range covers it in two buckets wherever it starts, so the search ends.
+    whole_days = (number * DAY for number in range(days, days * points + 2))
+    for width in chain(_WIDTHS, whole_days):
+        span = aligned(asked, width)
+        if width >= at_least and (span.end - span.start) // width <= points:
             return width
-    # A single bucket may straddle the range's middle: then two are the least that whole buckets allow.
-    return candidates[-1]
+    raise ValueError("a range is covered by two buckets at least")
 
 
 def aligned(span: Span, width: int) -> Span:
