@@ -100,7 +100,7 @@ class Session:
         say(f"devices connect to {endpoints.mqtt}, and get certificates from {endpoints.pki}")
         token_file = runner.home.api_token
         if runner.first_run:
-            say(f"token, made once and kept in {token_file}: {runner.token}")
+            say(f"token for the API, made once and kept in {token_file}:\n      {runner.token}")
         else:
             say(f"the token is in {token_file}")
 
