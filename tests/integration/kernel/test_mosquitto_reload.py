@@ -89,7 +89,7 @@ async def test_new_access_rules_count_after_a_reload(own_broker):
     device = own_broker.connected_device("aabbccddee01")
     assert device.publish("tele/f2-aabbccddee01/a") < 128
 
-    own_broker.server.config.files.device_acl.write_text("pattern write stat/f2-%u/#\n")
+    own_broker.server.config.files.acl.write_text("pattern write stat/f2-%u/#\n")
     own_broker.server.set_verbose(True)
 
     eventually(lambda: device.publish("tele/f2-aabbccddee01/a") >= 128)
@@ -116,3 +116,22 @@ async def test_a_broken_pid_file_means_no_broker(own_broker, content):
     own_broker.server.config.files.pid.write_text(content)
 
     assert running_broker(own_broker.server.config.files) is None
+
+
+async def test_a_reload_puts_nobody_off(own_broker):
+    device = own_broker.connected_device("aabbccddee01")
+    service = own_broker.service("service")
+    for verbose in (False, True, False):
+        own_broker.server.set_verbose(verbose)
+
+    await own_broker.control.disconnect(["nobody"])
+
+    assert device.publish("tele/f2-aabbccddee01/a") < 128
+    assert service.publish("tele/x") < 128
+
+
+async def test_the_services_password_opens_nothing_on_the_device_listener(own_broker):
+    access = own_broker.server.access
+    assert refused(
+        lambda: own_broker.device(None).connect("x", username=access.username, password=access.password)
+    )

@@ -44,8 +44,8 @@ async def test_a_refused_publish_raises(broker):
     assert caught.value.code == "broker.publish_denied"
 
 
-async def test_many_publishes_at_once_are_all_acknowledged(broker):
-    async with connect(settings(broker), client_id="many") as client:
+async def test_many_publishes_at_once_are_all_acknowledged(own_broker):
+    async with connect(settings(own_broker), client_id="many") as client:
         await client.subscribe("test/many")
         await asyncio.gather(*(client.publish("test/many", b"%d" % n) for n in range(500)))
 

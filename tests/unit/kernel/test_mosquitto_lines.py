@@ -48,6 +48,14 @@ def test_a_refused_handshake_is_one_event_with_reason_and_address(tls_error, rea
     assert event.fields["address"] == "10.0.0.9:4711"
 
 
+def test_the_one_line_that_later_versions_write_for_a_refused_handshake_is_read():
+    why = "error:0A000086:SSL routines::certificate verify failed"
+    [event] = read(OPENED, f"Client connection from 10.0.0.9 failed: {why}.")
+
+    assert event.name == "broker.client_refused"
+    assert event.fields == {"reason": "certificate_rejected", "address": "10.0.0.9", "detail": why}
+
+
 def test_the_address_is_left_out_when_two_connections_could_be_meant():
     other = "New connection from 10.0.0.8:1 on port 8883."
     [event] = read(

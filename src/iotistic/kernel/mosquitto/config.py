@@ -92,18 +92,13 @@ class BrokerFiles:
 
     @property
     def passwords(self) -> Path:
-        """Password file of the service listener."""
+        """Password file of the services."""
         return self.folder / "passwords"
 
     @property
-    def device_acl(self) -> Path:
-        """Access rules of the device listener."""
-        return self.folder / "devices.acl"
-
-    @property
-    def service_acl(self) -> Path:
-        """Access rules of the service listener."""
-        return self.folder / "services.acl"
+    def acl(self) -> Path:
+        """Access rules."""
+        return self.folder / "access.acl"
 
     @property
     def ca(self) -> Path:
@@ -159,7 +154,11 @@ class BrokerConfig:
 
     def _general(self, *, verbose: bool) -> Iterator[str]:
         limits = self.limits
-        yield "per_listener_settings true"
+        # With per_listener_settings, 2.0.21 drops what it acknowledged for a client that is away.
+        yield "per_listener_settings false"
+        yield "allow_anonymous false"
+        yield f"password_file {self.files.passwords}"
+        yield f"acl_file {self.files.acl}"
         yield f"pid_file {self.files.pid}"
         yield "log_dest stderr"
         yield "log_timestamp false"
@@ -181,7 +180,6 @@ class BrokerConfig:
 
     def _device_listener(self) -> Iterator[str]:
         yield f"listener {self.devices.port} {self.devices.host}"
-        yield "allow_anonymous false"
         yield f"max_connections {self.limits.max_connections}"
         yield f"cafile {self.files.ca}"
         yield f"certfile {self.files.certificate}"
@@ -191,19 +189,16 @@ class BrokerConfig:
         yield "use_identity_as_username true"
         yield "use_username_as_clientid true"
         yield "tls_version tlsv1.2"
-        yield f"acl_file {self.files.device_acl}"
 
     def _service_listener(self) -> Iterator[str]:
         yield f"listener {self.services.port} {self.services.host}"
-        yield "allow_anonymous false"
         yield f"max_connections {self.limits.max_connections}"
-        yield f"password_file {self.files.passwords}"
-        yield f"acl_file {self.files.service_acl}"
 
-    def render_device_acl(self) -> str:
-        """Return the access rules of devices."""
-        return "\n".join(self.devices.patterns) + "\n"
+    def render_acl(self) -> str:
+        """Return the access rules: everything for our services, the patterns for whoever connects.
 
-    def render_service_acl(self) -> str:
-        """Return the access rules of our services: everything, and the broker's own figures to read."""
-        return f"user {self.services.username}\ntopic readwrite #\ntopic read $SYS/#\n"
+        A certificate with the services' user name as its CN would have their rights: the authority issues
+        none, as a device's CN is its MAC.
+        """
+        services = f"user {self.services.username}\ntopic readwrite #\ntopic read $SYS/#\n"
+        return services + "\n".join(self.devices.patterns) + "\n"

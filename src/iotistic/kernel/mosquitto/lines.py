@@ -52,6 +52,7 @@ _CHATTER = ("Sending ", "Received ", "No will ", "\t")
 _OPENED = re.compile(r"New connection from (\S+) on port (\d+)\.")
 _IDENTIFIED = re.compile(r"New client connected from (\S+) as (.*) \(p\d, c\d, k\d+(?:, u'(.*)')?\)\.")
 _DENIED = re.compile(r"Denied PUBLISH from (.*) \(d\d, q(\d), r\d, m\d+, '(.*)', .*")
+_HANDSHAKE_FAILED = re.compile(r"Client connection from (?P<host>\S+) failed: (?P<why>.*?)\.?")
 _TLS_ERROR = re.compile(r"OpenSSL Error\[\d+\]: (.*)")
 _SUBSCRIBED = re.compile(r"(\S+) [012] (\S.*)")
 _GONE = re.compile(
@@ -75,6 +76,7 @@ class LineReader:
             (_IDENTIFIED, self._identified),
             (_DENIED, self._denied),
             (_TLS_ERROR, self._tls_failed),
+            (_HANDSHAKE_FAILED, self._handshake_failed),
             (_GONE, self._gone),
             (_SUBSCRIBED, self._subscribed),
             (_ERROR, self._error),
@@ -106,7 +108,7 @@ class LineReader:
         return self._refused("write", line[1], topic=line[3], qos=int(line[2]))
 
     def _refused(self, access: str, client: str, **fields: object) -> BrokerEvent:
-        rules = self._rules[access] if client in self._devices else ["services.acl"]
+        rules = self._rules[access] if client in self._devices else ["access.acl"]
         named: dict[str, object] = {"client": client, "access": access, "rule": "; ".join(rules)}
         return BrokerEvent("broker.acl_denied", "warning", named | fields)
 
@@ -117,9 +119,19 @@ class LineReader:
         """Remember the TLS error; of several lines the first that we know counts."""
         if "unexpected eof" in line[1]:  # a peer that went away without a word, which radio links do
             return
-        reason = next((reason for words, reason in _TLS_ERRORS if words in line[1]), Refusal.TLS_FAILED)
+        reason = _tls_refusal(line[1])
         if self._tls_error is None or self._tls_error[0] is Refusal.TLS_FAILED:
             self._tls_error = reason, line[1].rpartition(":")[2]
+
+    def _handshake_failed(self, line: re.Match[str]) -> BrokerEvent | None:
+        """Read the one line that later versions write for a refused handshake; it names no port."""
+        self._tls_error = None
+        self._peer(None)
+        if "unexpected eof" in line["why"]:
+            return None
+        reason = _tls_refusal(line["why"])
+        fields: dict[str, object] = {"reason": str(reason), "address": line["host"], "detail": line["why"]}
+        return BrokerEvent("broker.client_refused", "warning", fields)
 
     def _gone(self, line: re.Match[str]) -> BrokerEvent:
         client, address, why = line["client"], line["address"], (line["why"] + line["rest"]).strip(" .:")
@@ -159,6 +171,10 @@ class LineReader:
 
 def _rules(patterns: Sequence[str], access: str) -> list[str]:
     return [pattern for pattern in patterns if pattern.split(" ")[1] in (access, "readwrite")]
+
+
+def _tls_refusal(text: str) -> Refusal:
+    return next((reason for words, reason in _TLS_ERRORS if words in text), Refusal.TLS_FAILED)
 
 
 def _refusal(why: str, tls_error: tuple[Refusal, str] | None, *, known: bool) -> Refusal | None:

@@ -192,8 +192,7 @@ class MosquittoServer:
             os.chown(files.data, *self._account.owner)
         access = self.access
         self._write(files.passwords, password_line(access.username, access.password))
-        self._write(files.device_acl, self.config.render_device_acl())
-        self._write(files.service_acl, self.config.render_service_acl())
+        self._write(files.acl, self.config.render_acl())
         for source, copy in (
             (self._tls.ca, files.ca),
             (self._tls.certificate, files.certificate),
