@@ -27,7 +27,7 @@ def write_atomic(
             if owner is not None:
                 os.fchown(file.fileno(), *owner)
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

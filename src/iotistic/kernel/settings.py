@@ -62,10 +62,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take explicit arguments first, then the environment; no dotenv and no secrets folder."""
-        return sources["init_settings"], _MappingSource(settings_cls, os.environ)
+        return init_settings, _MappingSource(settings_cls, os.environ)
 
 
 S = TypeVar("S", bound=Settings)
