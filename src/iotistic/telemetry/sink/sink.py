@@ -16,7 +16,6 @@ import asyncpg
 import numpy as np
 import structlog
 
-from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.postgres.pool import DatabaseUnavailable, database_errors, open_connection
 from iotistic.kernel.postgres.queries import load_queries
@@ -80,9 +79,11 @@ class Sink:
         except TimeoutError as exc:
             self._abandon()
             raise DatabaseUnavailable("the database took too long to store a batch") from exc
-        except Unavailable:
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as exc:
+            # A server that dies inside a statement leaves the driver's side in a state of its own kind;
+            # the connection is of no use any more, whatever it says.
             self._abandon()
-            raise
+            raise DatabaseUnavailable(f"the connection to the database broke: {exc}") from exc
         except BaseException:
             self._abandon()
             raise
