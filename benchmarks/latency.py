@@ -22,7 +22,7 @@ _SETTLE_S = 0.3
 
 
 def run(quick: bool, report: Report) -> None:
-    seconds = 6 if quick else 30
+    seconds = 5 if quick else 30
     with installation(workers=1) as site:
         api = site.start_api()
         for rate, devices in ((1_000, 10), (50_000, 100)):

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.messages import Kind, MessageStream, remaining_length
+from iotistic.kernel.process import die_with_parent
 
 Times = npt.NDArray[np.int64]
 
@@ -250,6 +251,7 @@ class LoadProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 - the child only sets signals before it starts anew
         )
         self.pid = self._child.pid
 

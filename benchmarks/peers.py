@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iotistic.kernel.mosquitto.server import BrokerEndpoints
+from iotistic.kernel.process import die_with_parent
 
 _SUBSCRIBED_WITHIN_S = 0.5
 
@@ -40,6 +41,7 @@ def mosquitto_sub(endpoints: BrokerEndpoints, topic_filter: str, count: int) -> 
             env={**os.environ, "XDG_CONFIG_HOME": folder},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 - it would reconnect for ever after us
         )  # fmt: skip
         try:
             time.sleep(_SUBSCRIBED_WITHIN_S)  # it prints nothing that would say when it is subscribed
