@@ -48,7 +48,14 @@ def service_account() -> Account | None:
     for attempt in ("find", "make"):
         if attempt == "make" and (useradd := shutil.which("useradd")):
             subprocess.run(
-                [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SERVICE_ACCOUNT_NAME],
+                [
+                    useradd,
+                    "--system",
+                    "--no-create-home",
+                    "--shell",
+                    "/usr/sbin/nologin",
+                    SERVICE_ACCOUNT_NAME,
+                ],
                 check=False,
                 capture_output=True,
             )
@@ -113,7 +120,9 @@ async def spawn(
     )
 
 
-async def stop(child: asyncio.subprocess.Process, *, stop_signal: int = signal.SIGTERM, within_s: float = 10) -> int:
+async def stop(
+    child: asyncio.subprocess.Process, *, stop_signal: int = signal.SIGTERM, within_s: float = 10
+) -> int:
     """Ask a child to stop, kill it when it has not after `within_s` seconds; return its exit status."""
     if child.returncode is None:
         child.send_signal(stop_signal)

@@ -70,9 +70,7 @@ def test_messages_come_back_whole_however_the_stream_is_cut(messages, cuts):
     reader = PacketReader()
 
     received = [
-        packet
-        for start, end in itertools.pairwise(edges)
-        for packet in reader.feed(stream[start:end])
+        packet for start, end in itertools.pairwise(edges) for packet in reader.feed(stream[start:end])
     ]
 
     assert received == messages
