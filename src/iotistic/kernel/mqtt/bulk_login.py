@@ -1,5 +1,6 @@
 """How a bulk subscriber gets in: connect, TLS, CONNECT and SUBSCRIBE, before the bulk reading begins."""
 
+import contextlib
 import socket
 import ssl
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from iotistic.kernel.mqtt.reasons import reason_name
 
 SUBSCRIBE_PACKET_ID = 1
 _WITHIN_S = 10.0
+_SO_RCVBUFFORCE = 33  # of Linux; the socket module does not name it
+_RECEIVE_BUFFER_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def log_in(options: BulkOptions) -> tuple[Connack, socket.socket, bytes]:
     broker may send messages of an earlier session at once. Raises BrokerUnavailable or BrokerRefused.
     """
     try:
-        sock = socket.create_connection((options.host, options.port), timeout=_WITHIN_S)
+        sock = _connect(options.host, options.port)
     except OSError as exc:
         raise BrokerUnavailable(f"no broker at {options.host}:{options.port}: {exc}") from exc
     try:
@@ -64,6 +67,28 @@ def log_in(options: BulkOptions) -> tuple[Connack, socket.socket, bytes]:
         sock.close()
         raise
     return connack, sock, rest
+
+
+def _connect(host: str, port: int) -> socket.socket:
+    """Connect with a receive buffer that holds what a broker sends while we are busy.
+
+    What lies in the buffer survives a broker that is killed; what the broker holds back does not. Only
+    root may go past the system's limit, and asking for less would end the kernel's own growing of it.
+    """
+    failure = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            with contextlib.suppress(PermissionError):
+                sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
+            sock.settimeout(_WITHIN_S)
+            sock.connect(address)
+        except OSError as exc:
+            sock.close()
+            failure = exc
+        else:
+            return sock
+    raise failure
 
 
 def _hand_shake(sock: socket.socket, options: BulkOptions) -> tuple[Connack, bytes]:
