@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from iotistic.telemetry.decode.payloads import PayloadDecoder
@@ -48,6 +48,7 @@ payload_lists = st.lists(
 
 
 @given(payload_lists)
+@example([b'{"v":1}{"v":1}', b""])  # the last payload has no first character
 def test_a_batch_gives_exactly_what_each_payload_gives_alone(payloads):
     values, places, _ = decoder.decode(payloads)
 

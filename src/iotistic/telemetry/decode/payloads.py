@@ -91,6 +91,8 @@ def _is_one_object_each(blob: bytes, payloads: Sequence[bytes]) -> bool:
     if n == 0 or blob.count(b"{") != n or blob.count(b"}") != n:
         return False
     lengths = np.fromiter(map(len, payloads), np.int64, n)
+    if not lengths.all():  # an empty payload has no first character; one at the end lies behind the blob
+        return False
     after = np.cumsum(lengths + 1)  # index behind the comma that follows each payload
     chars = np.frombuffer(blob, np.uint8)
     return bool((chars[after - lengths - 1] == _OPEN).all() and (chars[after - 2] == _CLOSE).all())
