@@ -1,13 +1,14 @@
 -- name: make_staging
 -- Where a batch lands before it is merged; it lives as long as the connection and empties at each commit.
 CREATE TEMPORARY TABLE IF NOT EXISTS staging (
-    "timestamp" timestamptz, device_id integer, datapoint_id integer, value double precision
+    "timestamp" timestamptz, device_id integer, datapoint_id integer, value double precision,
+    received_at timestamptz
 ) ON COMMIT DELETE ROWS;
 
 -- name: merge_staging
 -- Store the staged rows; rows that are there already (a batch sent twice) change nothing.
 INSERT INTO decoded_data ("timestamp", device_id, datapoint_id, value, received_at)
-SELECT "timestamp", device_id, datapoint_id, value, $1 FROM staging
+SELECT "timestamp", device_id, datapoint_id, value, received_at FROM staging
 ON CONFLICT DO NOTHING;
 
 -- name: store_events

@@ -1,7 +1,12 @@
 """The last stage: one transaction a batch, so that it is stored whole or not at all, and twice is once.
 
-    COPY -> staging (temporary) -> INSERT ... ON CONFLICT DO NOTHING -> decoded_data
+    COPY -> decoded_data                                                       while nothing repeats
+    COPY -> staging (temporary) -> INSERT ... ON CONFLICT DO NOTHING -> decoded_data       once it does
     text readings, dead letters and the minutes to roll up go in the same transaction
+
+A batch that repeats a stored row fails on the table's key, is undone, and goes through staging, as do
+the next few: rows come twice in bursts, after a reconnect. Measured: straight into the table costs
+PostgreSQL 1.5 CPU seconds a million rows, through staging 3.4.
 
 The commit is synchronous: when `write` returns, a power cut does not reach the batch any more.
 """
@@ -20,7 +25,7 @@ from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.postgres.pool import DatabaseUnavailable, database_errors, open_connection
 from iotistic.kernel.postgres.queries import load_queries
 from iotistic.telemetry.model import DeadLetter, Resolved, Rows, no_rows
-from iotistic.telemetry.sink.copying import encode_rows, sorted_by_key
+from iotistic.telemetry.sink.copying import COLUMNS, encode_rows, in_key_order
 
 log = structlog.get_logger()
 
@@ -32,6 +37,9 @@ _DAY_US = 86_400_000_000
 
 LATE_AFTER_US = 120_000_000
 """A minute that closed longer ago than this is rolled up again for the late rows' devices only."""
+
+_CAUTIOUS_BATCHES = 16
+"""Batches without a repeated row that still go through staging after one with."""
 
 # What PostgreSQL says of the rows themselves, rather than of its own state.
 _ROW_FAULTS = (
@@ -66,6 +74,7 @@ class Sink:
         self._options = options or SinkOptions()
         self._connection: asyncpg.Connection | None = None
         self._days: set[int] = set()
+        self._cautious = 0
 
     async def write(self, batch: Resolved) -> Written:
         """Store a batch durably.
@@ -114,6 +123,9 @@ class Sink:
         try:
             with database_errors():
                 return await self._transact(connection, batch)
+        except asyncpg.UniqueViolationError:
+            self._cautious = _CAUTIOUS_BATCHES
+            return await self._write_or_split(batch)
         except asyncpg.CheckViolationError as exc:
             if exc.constraint_name is not None:
                 return await self._split(batch, exc)
@@ -144,14 +156,13 @@ class Sink:
         return Written(*map(sum, zip(*written, strict=True)))
 
     async def _transact(self, connection: asyncpg.Connection, batch: Resolved) -> Written:
-        rows = sorted_by_key(batch.rows) if len(batch.rows) else batch.rows
+        rows = in_key_order(batch.rows)
         await self._ensure_days(connection, batch)
         received_at = _EPOCH + timedelta(microseconds=batch.received_us)
         stored = 0
         async with connection.transaction():
             if len(rows):
-                await connection.copy_to_table("staging", source=_chunks(encode_rows(rows)), format="binary")
-                stored = _count(await connection.execute(_SQL["merge_staging"], received_at))
+                stored = await self._store_rows(connection, rows, batch.received_us)
                 await self._mark_rollups(connection, rows, batch.received_us)
             if batch.events:
                 times, devices, datapoints, texts = zip(
@@ -169,6 +180,20 @@ class Sink:
                 columns = map(list, zip(*batch.dead_letters, strict=True))
                 await connection.execute(_SQL["store_dead_letters"], *columns, received_at)
         return Written(stored, len(batch.events), len(batch.dead_letters))
+
+    async def _store_rows(self, connection: asyncpg.Connection, rows: Rows, received_us: int) -> int:
+        """Store rows of distinct keys; return how many were not there yet."""
+        data = encode_rows(rows, received_us)
+        if not self._cautious:
+            await connection.copy_to_table(
+                "decoded_data", source=_chunks(data), columns=COLUMNS, format="binary"
+            )
+            return len(rows)
+        await connection.copy_to_table("staging", source=_chunks(data), columns=COLUMNS, format="binary")
+        stored = _count(await connection.execute(_SQL["merge_staging"]))
+        if stored == len(rows):
+            self._cautious -= 1
+        return stored
 
     async def _ensure_days(self, connection: asyncpg.Connection, batch: Resolved) -> None:
         days = set(np.unique(batch.rows.time_us // _DAY_US).tolist())
