@@ -176,7 +176,9 @@ class BrokerConfig:
         yield f"max_packet_size {limits.max_packet_bytes}"
         yield f"max_keepalive {limits.max_keepalive_s}"
         yield f"sys_interval {limits.sys_interval_s}"
-        yield "set_tcp_nodelay true"
+        # With it the broker writes each message to a busy subscriber alone: 12 instead of 9 CPU seconds a
+        # million messages. Without it a trickle waits some 10 ms longer.
+        yield "set_tcp_nodelay false"
 
     def _device_listener(self) -> Iterator[str]:
         yield f"listener {self.devices.port} {self.devices.host}"
