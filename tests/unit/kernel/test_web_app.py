@@ -1,4 +1,5 @@
 import asyncio
+import re
 from typing import Annotated
 
 import httpx2
@@ -280,3 +281,13 @@ async def test_the_description_lists_the_routes():
 
     assert "/api/secret" in answer.json()["paths"]
     assert answer.json()["paths"]["/api/secret"]["get"]["security"]
+
+
+async def test_the_docs_page_needs_nothing_from_elsewhere():
+    async with client_of(app_with()) as http:
+        page = (await http.get("/docs")).text
+        links = re.findall(r'(?:src|href)="([^"]+)"', page)
+        answers = {link: (await http.get("/" + link)).status_code for link in links}
+
+    assert len(links) >= 3
+    assert set(answers.values()) == {200}

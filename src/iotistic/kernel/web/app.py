@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from importlib.resources import files
 from typing import Any, TypeVar
 
 from fastapi import Depends, FastAPI
@@ -10,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from iotistic.kernel.errors import NotFound
 from iotistic.kernel.web.auth import BearerAuth, LocalOnly, Public
 from iotistic.kernel.web.health import Check, Readiness, health_router
 from iotistic.kernel.web.middleware import RequestMiddleware
@@ -18,6 +20,12 @@ from iotistic.kernel.web.problems import PROBLEM_RESPONSES, install_problem_hand
 T = TypeVar("T")
 
 _MIB = 1024 * 1024
+_DOCS_PACKAGE = "fastapi_swagger.resources"
+_DOCS_PARTS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
 
 
 def create_app(
@@ -71,9 +79,24 @@ def _add_description(app: FastAPI) -> None:
 
     @app.get("/docs", dependencies=open_to_all, include_in_schema=False)
     async def docs() -> Response:
-        return get_swagger_ui_html(openapi_url="openapi.json", title=app.title)
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=app.title,
+            swagger_js_url="docs/swagger-ui-bundle.js",
+            swagger_css_url="docs/swagger-ui.css",
+            swagger_favicon_url="docs/favicon-32x32.png",
+        )
 
-    _ = openapi, docs
+    @app.get("/docs/{name}", dependencies=open_to_all, include_in_schema=False)
+    async def docs_part(name: str) -> Response:
+        if name not in _DOCS_PARTS:
+            raise NotFound
+        content = (files(_DOCS_PACKAGE) / name).read_bytes()
+        return Response(
+            content, media_type=_DOCS_PARTS[name], headers={"Cache-Control": "public, max-age=86400"}
+        )
+
+    _ = openapi, docs, docs_part
 
 
 async def until_stopping(request: Request, source: AsyncIterator[T]) -> AsyncIterator[T]:
