@@ -34,6 +34,7 @@ from iotistic.telemetry.live.server import LiveFeedServer, socket_path
 from iotistic.telemetry.resolve.directory import PostgresDirectory, hear_changes
 from iotistic.telemetry.resolve.resolver import Resolver
 from iotistic.telemetry.sink.sink import Sink
+from iotistic.telemetry.transports.buffer import BufferLimits
 from iotistic.telemetry.transports.direct import DirectOptions, DirectTransport
 from iotistic.telemetry.transports.observing import IngestMetrics
 from iotistic.telemetry.transports.settings import FILTERS, SHARE_GROUP, IngestSettings
@@ -110,7 +111,7 @@ async def run(settings: WorkerSettings, role: Role) -> None:
         Sink(settings.dsn, application_name=f"{role.name}-sink"),
         metrics,
         reporter,
-        DirectOptions(settings.ingest_buffer_mib << 20, settings.ingest_batch_messages),
+        DirectOptions(BufferLimits(settings.ingest_buffer_mib << 20, settings.ingest_batch_messages)),
     )
     app = create_app(
         title="Iotistic ingest",
@@ -130,7 +131,10 @@ async def run(settings: WorkerSettings, role: Role) -> None:
     try:
         async with await serve(app, host=settings.metrics_host, port=settings.metrics_port) as server:
             log.info("ingest.started", host=settings.metrics_host, port=server.port, retire=role.retire)
+            for task in beside:  # without them the worker would go on deaf to changes, or unseen
+                task.add_done_callback(lambda _task: stop.set())
             await transport.run(stop, retire=_RETIRED_AFTER_SILENCE_S if role.retire else None)
+        _raise_faults(beside)
     finally:
         for task in beside:
             task.cancel()
@@ -146,6 +150,7 @@ def _subscription(settings: WorkerSettings, role: Role) -> BulkOptions:
         host=host,
         port=port,
         client_id=role.name,
+        subscribe=not role.retire,
         filters=tuple(f"$share/{SHARE_GROUP}/{topic_filter}" for topic_filter in FILTERS),
         username=settings.mqtt_service_username,
         password=settings.mqtt_service_password.get_secret_value(),
@@ -154,6 +159,12 @@ def _subscription(settings: WorkerSettings, role: Role) -> BulkOptions:
         session_expiry_s=settings.ingest_session_days * 86_400,
         linger_s=settings.ingest_linger_ms / 1000,
     )
+
+
+def _raise_faults(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.done():
+            task.result()
 
 
 async def _raise(error: IotisticError | None) -> None:

@@ -6,7 +6,8 @@ Nothing is acknowledged before the caller says so, and then a whole delivery in 
 
 Invariants:
 - A delivery belongs to one connection; acknowledging it after that connection is gone does nothing,
-  because the broker sends it again on the next one.
+  because the broker sends it again on the next one, and may use its packet ids for other messages.
+- Whoever does not read says so (`pause`), so that the broker goes on hearing from us.
 - The session outlives the connection (clean start is off), so what was not acknowledged comes again.
 - What arrived before a connection broke is delivered before the break is reported: a broker that is
   killed may have acknowledged those messages to their publishers and know nothing of them any more.
@@ -15,13 +16,12 @@ Invariants:
 import asyncio
 import socket
 import ssl
-from dataclasses import dataclass
-
-import numpy as np
 
 from iotistic.kernel.errors import IotisticError
-from iotistic.kernel.mqtt.bulk_login import SUBSCRIBE_PACKET_ID, BulkOptions, log_in
+from iotistic.kernel.mqtt.bulk_login import BulkOptions, log_in
+from iotistic.kernel.mqtt.bulk_outgoing import WOULD_BLOCK, Outgoing
 from iotistic.kernel.mqtt.cutting import RawMessages, cut
+from iotistic.kernel.mqtt.deliveries import Delivery, Receipt
 from iotistic.kernel.mqtt.errors import BrokerRefused, BrokerUnavailable
 from iotistic.kernel.mqtt.packets import (
     Disconnect,
@@ -29,32 +29,15 @@ from iotistic.kernel.mqtt.packets import (
     PacketReader,
     ProtocolError,
     Suback,
+    Unsuback,
     encode_disconnect,
     encode_pingreq,
-    encode_unsubscribe,
 )
 from iotistic.kernel.mqtt.reasons import is_failure, reason_name
 
 _READ_BYTES = 1 << 20
 _TRICKLE = 64  # fewer messages than this in one read are a trickle, and the next read does not linger
 _FLUSH_WITHIN_S = 2.0
-_WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Messages of one read, to be acknowledged together."""
-
-    parts: tuple[RawMessages, ...]
-    connection: int
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    @property
-    def octets(self) -> int:
-        """Bytes held, headers included."""
-        return sum(len(part.data) for part in self.parts)
 
 
 class BulkSubscriber:
@@ -64,11 +47,12 @@ class BulkSubscriber:
         self._options = options
         self._scratch = memoryview(bytearray(_READ_BYTES))
         self._socket: socket.socket | None = None
+        self._outgoing: Outgoing | None = None
+        self._answered = False
         self._failure: IotisticError = BrokerUnavailable("not connected yet")
         self._connection = 0
         self._rest = b""
         self._rest_is_new = False
-        self._unsent = bytearray()
         self._packets = PacketReader()
         self._heard_at = 0.0
         self._pinged_at = 0.0
@@ -76,18 +60,19 @@ class BulkSubscriber:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection that is not known to be broken."""
-        return self._socket is not None
+        """Whether there is a connection, not known to be broken, on which the broker took our subscriptions."""
+        return self._socket is not None and self._answered
 
     async def connect(self) -> bool:
-        """Connect and subscribe; return whether the broker still had our session.
+        """Connect and ask for the subscriptions; return whether the broker still had our session.
 
         Raises BrokerUnavailable (try again) or BrokerRefused (the credentials or rights are wrong).
         """
         self._drop(BrokerUnavailable("connecting anew"))
         connack, self._socket, self._rest = await asyncio.to_thread(log_in, self._options)
         self._rest_is_new = bool(self._rest)
-        self._unsent.clear()
+        self._outgoing = Outgoing(self._socket)
+        self._answered = False
         self._packets = PacketReader()
         self._connection += 1
         self._heard_at = self._pinged_at = asyncio.get_running_loop().time()
@@ -110,36 +95,45 @@ class BulkSubscriber:
                 self._trickles = len(delivery) < _TRICKLE
                 return delivery
 
-    def acknowledge(self, delivery: Delivery) -> None:
+    async def pause(self, until: asyncio.Event) -> None:
+        """Read nothing until `until` is set; the broker would take our silence for death."""
+        while not until.is_set():
+            try:
+                async with asyncio.timeout(self._options.keepalive_s / 4):
+                    await until.wait()
+            except TimeoutError:
+                self._ping_when_due(asyncio.get_running_loop().time())
+
+    def acknowledge(self, receipt: Receipt) -> None:
         """Send the PUBACKs of a delivery; does nothing when its connection is gone."""
-        if delivery.connection != self._connection:
-            return
-        for part in delivery.parts:
-            ids = part.packet_id[part.packet_id != 0]
-            acks = np.empty((len(ids), 4), np.uint8)
-            acks[:, 0], acks[:, 1] = 0x40, 2
-            acks[:, 2:] = ids.astype(">u2").view(np.uint8).reshape(-1, 2)
-            self._send(acks.tobytes())
+        if receipt.connection == self._connection:
+            self._send(receipt.pubacks())
 
     async def end_session(self) -> None:
-        """Unsubscribe and let the broker forget this session."""
-        self._send(encode_unsubscribe(SUBSCRIBE_PACKET_ID, self._options.filters))
+        """Leave; the broker forgets the session and its subscriptions."""
         await self._leave(encode_disconnect(session_expiry_s=0))
 
     async def close(self) -> None:
         """Leave; the broker keeps the session."""
         await self._leave(encode_disconnect())
 
-    async def _leave(self, goodbye: bytes) -> None:
-        self._send(goodbye)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _FLUSH_WITHIN_S
-        while self._unsent and self._socket is not None and loop.time() < deadline:  # noqa: ASYNC110  ends at the deadline
-            await asyncio.sleep(0.01)
+    def abandon(self) -> None:
+        """Close the connection without a word."""
         self._drop(BrokerUnavailable("left the broker"))
+
+    async def _leave(self, goodbye: bytes) -> None:
+        if self._outgoing is not None:
+            self._send(goodbye)
+            await self._outgoing.flush(_FLUSH_WITHIN_S)
+        self.abandon()
+
+    def _send(self, octets: bytes) -> None:
+        if self._outgoing is not None:
+            self._outgoing.send(octets)
 
     def _drop(self, why: IotisticError) -> None:
         self._failure = why
+        self._outgoing = None
         sock, self._socket = self._socket, None
         if sock is not None:
             loop = asyncio.get_running_loop()
@@ -165,7 +159,11 @@ class BulkSubscriber:
     def _keep_alive(self, now: float) -> None:
         if now - self._heard_at > self._options.keepalive_s * 1.5:
             self._drop(BrokerUnavailable("the broker has not been heard for a keep-alive and a half"))
-        elif now - self._pinged_at > self._options.keepalive_s / 2:
+        else:
+            self._ping_when_due(now)
+
+    def _ping_when_due(self, now: float) -> None:
+        if now - self._pinged_at > self._options.keepalive_s / 2:
             self._pinged_at = now
             self._send(encode_pingreq())
 
@@ -186,7 +184,7 @@ class BulkSubscriber:
             return b""
         try:
             count = self._socket.recv_into(self._scratch)
-        except _WOULD_BLOCK:
+        except WOULD_BLOCK:
             return b""
         except OSError as exc:
             self._drop(BrokerUnavailable(f"the connection to the broker broke: {exc}"))
@@ -214,34 +212,12 @@ class BulkSubscriber:
         if isinstance(packet, Disconnect):
             reason = packet.reason_text or reason_name(packet.reason)
             self._drop(BrokerUnavailable(f"the broker ended the connection: {reason}"))
+        if isinstance(packet, Suback | Unsuback):
+            self._answered = True
         if isinstance(packet, Suback):
             for wanted, reason in zip(self._options.filters, packet.reasons, strict=False):
                 if is_failure(reason):
                     self._drop(BrokerRefused(f"the broker refused {wanted}: {reason_name(reason)}"))
-
-    def _send(self, octets: bytes) -> None:
-        if self._socket is None or not octets:
-            return
-        self._unsent += octets
-        if len(self._unsent) == len(octets):
-            self._send_rest()
-
-    def _send_rest(self) -> None:
-        """Write what the socket takes; a broken connection is met, and reported, by the reading side."""
-        sock = self._socket
-        if sock is None:
-            return
-        loop = asyncio.get_running_loop()
-        try:
-            del self._unsent[: sock.send(bytes(self._unsent))]
-        except _WOULD_BLOCK:
-            pass
-        except OSError:
-            self._unsent.clear()
-        if self._unsent:
-            loop.add_writer(sock.fileno(), self._send_rest)
-        else:
-            loop.remove_writer(sock.fileno())
 
 
 def _settle(future: asyncio.Future[None]) -> None:

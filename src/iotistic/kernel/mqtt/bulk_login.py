@@ -13,10 +13,11 @@ from iotistic.kernel.mqtt.packets import (
     ProtocolError,
     encode_connect,
     encode_subscribe,
+    encode_unsubscribe,
 )
 from iotistic.kernel.mqtt.reasons import reason_name
 
-SUBSCRIBE_PACKET_ID = 1
+_PACKET_ID = 1
 _WITHIN_S = 10.0
 _SO_RCVBUFFORCE = 33  # of Linux; the socket module does not name it
 _RECEIVE_BUFFER_BYTES = 16 << 20
@@ -30,6 +31,8 @@ class BulkOptions:
     port: int
     client_id: str
     filters: tuple[str, ...]
+    subscribe: bool = True
+    """False ends the subscriptions instead, so that only what waits in the session still comes."""
     username: str | None = None
     password: str | None = None
     tls: ssl.SSLContext | None = None
@@ -108,7 +111,10 @@ def _hand_shake(sock: socket.socket, options: BulkOptions) -> tuple[Connack, byt
         raise ProtocolError("the broker's first packet is no CONNACK")
     if packet.reason:
         raise BrokerRefused(f"the broker refused {options.client_id}: {reason_name(packet.reason)}")
-    sock.sendall(encode_subscribe(SUBSCRIBE_PACKET_ID, [(wanted, 1) for wanted in options.filters]))
+    if options.subscribe:
+        sock.sendall(encode_subscribe(_PACKET_ID, [(wanted, 1) for wanted in options.filters]))
+    else:
+        sock.sendall(encode_unsubscribe(_PACKET_ID, options.filters))
     return packet, rest
 
 

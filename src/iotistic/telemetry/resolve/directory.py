@@ -1,6 +1,7 @@
 """The directory in PostgreSQL, and the ear on its change notifications."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 
 import asyncpg
@@ -8,7 +9,8 @@ import structlog
 
 from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.postgres.dsn import Dsn
-from iotistic.kernel.postgres.pool import database_errors, open_connection
+from iotistic.kernel.postgres.faults import database_faults
+from iotistic.kernel.postgres.pool import open_connection
 from iotistic.telemetry.model import SeriesRef
 from iotistic.telemetry.resolve.lookup import look_up
 from iotistic.telemetry.resolve.model import Resolution, UnknownPolicy
@@ -17,6 +19,8 @@ log = structlog.get_logger()
 
 _CHANNEL = "metadata_changed"
 _LISTEN_AGAIN_S = 1.0
+_ASK_EVERY_S = 5.0  # a connection that died without a word is noticed within this and the next
+_ANSWER_WITHIN_S = 5.0
 
 
 class PostgresDirectory:
@@ -30,7 +34,7 @@ class PostgresDirectory:
         self, refs: Collection[SeriesRef], units: Mapping[SeriesRef, str]
     ) -> dict[SeriesRef, Resolution]:
         """Return what each of `refs` resolves to. Raises Unavailable."""
-        with database_errors():
+        with database_faults():
             async with self._pool.acquire() as connection:
                 return await look_up(connection, refs, self._policy, units)
 
@@ -40,22 +44,35 @@ async def hear_changes(dsn: Dsn, forget: Callable[[], None]) -> None:
 
     While the connection is away changes cannot be heard, so `forget` is also called when it is back.
     """
+    listened = asyncio.Event()
+
+    def hear() -> None:
+        listened.set()
+        forget()
+
     while True:
         try:
-            connection = await open_connection(dsn, application_name="ingest-changes")
-        except Unavailable:
-            await asyncio.sleep(_LISTEN_AGAIN_S)
-            continue
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _connection, event=lost: event.set())
-        try:
-            with database_errors():
-                await connection.add_listener(_CHANNEL, lambda _c, _pid, _channel, _payload: forget())
-            forget()
-            await lost.wait()
-        except Unavailable:
-            pass
-        finally:
-            connection.terminate()
-        log.warning("metadata.listening_lost")
+            with database_faults():
+                await _listen(dsn, hear)
+        except Unavailable as exc:
+            if listened.is_set():
+                log.warning("metadata.listening_lost", reason=exc.message)
+            listened.clear()
         await asyncio.sleep(_LISTEN_AGAIN_S)
+
+
+async def _listen(dsn: Dsn, forget: Callable[[], None]) -> None:
+    """Listen on one connection until it is lost, which raises."""
+    connection = await open_connection(dsn, application_name="ingest-changes")
+    lost = asyncio.Event()
+    connection.add_termination_listener(lambda _connection: lost.set())
+    try:
+        await connection.add_listener(_CHANNEL, lambda _c, _pid, _channel, _payload: forget())
+        forget()
+        while not lost.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ASK_EVERY_S):
+                    await lost.wait()
+            await connection.execute("SELECT", timeout=_ANSWER_WITHIN_S)
+    finally:
+        connection.terminate()

@@ -1,0 +1,72 @@
+"""Deliveries between the broker and the decoder: bounded, and cut into batches."""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from iotistic.kernel.mqtt.deliveries import Delivery, Receipt
+from iotistic.telemetry.model import Messages
+
+
+@dataclass(frozen=True, slots=True)
+class BufferLimits:
+    """How much may wait, and how much of it is one batch; one delivery may exceed either."""
+
+    waiting_bytes: int = 64 << 20
+    batch_messages: int = 20_000
+    batch_bytes: int = 8 << 20
+    """Decoding a batch takes a few times its size."""
+
+
+class Buffer:
+    """A queue of deliveries. `has_room` says whether another one should be received."""
+
+    def __init__(self, limits: BufferLimits) -> None:
+        self._limits = limits
+        self._waiting: deque[tuple[Delivery, int]] = deque()
+        self._arrived = asyncio.Event()
+        self.waiting_bytes = 0
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, delivery: Delivery) -> None:
+        """Add a delivery, received now."""
+        self._waiting.append((delivery, time.time_ns() // 1000))
+        self.waiting_bytes += delivery.octets
+        if self.waiting_bytes >= self._limits.waiting_bytes:
+            self.has_room.clear()
+        self._arrived.set()
+
+    async def filled(self) -> None:
+        """Return when there is something to take."""
+        while not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def take(self) -> tuple[Messages, list[Receipt]]:
+        """Take one batch; what its messages arrived in is let go."""
+        received_us = self._waiting[0][1]
+        deliveries = self._next_batch()
+        if self.waiting_bytes < self._limits.waiting_bytes:
+            self.has_room.set()
+        parts = [part for delivery in deliveries for part in delivery.parts]
+        topics = [topic for part in parts for topic in part.topics()]
+        payloads = [payload for part in parts for payload in part.payloads()]
+        return Messages(topics, payloads, received_us), [delivery.receipt for delivery in deliveries]
+
+    def _next_batch(self) -> list[Delivery]:
+        batch: list[Delivery] = []
+        count = octets = 0
+        while self._waiting:
+            delivery, _ = self._waiting[0]
+            count, octets = count + len(delivery), octets + delivery.octets
+            if batch and (count > self._limits.batch_messages or octets > self._limits.batch_bytes):
+                break
+            self._waiting.popleft()
+            batch.append(delivery)
+            self.waiting_bytes -= delivery.octets
+        return batch
