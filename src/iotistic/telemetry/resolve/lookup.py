@@ -12,6 +12,10 @@ from iotistic.telemetry.resolve.repository import DatapointRow, DeviceRow, Pin
 Units = Mapping[SeriesRef, str]
 """Units that payloads name, for datapoints that are registered now."""
 
+Datapoints = Mapping[str, DatapointRow]
+"""A template's datapoints by label, in the order of their offsets."""
+_NOTHING: Datapoints = {}
+
 DEVICE_UNKNOWN = Refusal(
     "resolve.device_unknown", "no such device is registered, and the policy is to refuse"
 )
@@ -33,7 +37,7 @@ async def look_up(
         datapoints = await _datapoints(connection, targets, units, adopt=adopt)
         resolved: dict[SeriesRef, Resolution] = dict(refused)
         for ref, device in targets.items():
-            resolved[ref] = _resolve(ref, device, datapoints.get(device.template_id, []))
+            resolved[ref] = _resolve(ref, device, datapoints.get(device.template_id, _NOTHING))
         if pairs := _pairs(resolved.values()):
             await repository.note_series(connection, pairs)
     return resolved
@@ -85,11 +89,11 @@ async def _targets(
 
 async def _datapoints(
     connection: asyncpg.Connection, targets: Mapping[SeriesRef, DeviceRow], units: Units, *, adopt: bool
-) -> dict[int, list[DatapointRow]]:
+) -> dict[int, Datapoints]:
     templates = {device.template_id for device in targets.values()}
     labels = {ref.label for ref in targets if ref.label}
-    found = await repository.find_datapoints(connection, templates, labels)
-    known = {(template_id, row.label) for template_id, rows in found.items() for row in rows}
+    found = await _find_datapoints(connection, templates, labels)
+    known = {(template_id, label) for template_id, rows in found.items() for label in rows}
     missing = {
         (device.template_id, ref.label): units.get(ref)
         for ref, device in targets.items()
@@ -97,16 +101,23 @@ async def _datapoints(
     }
     if missing and adopt:
         await repository.adopt_datapoints(connection, missing)
-        found = await repository.find_datapoints(connection, templates, labels)
+        found = await _find_datapoints(connection, templates, labels)
     return found
 
 
-def _resolve(ref: SeriesRef, device: DeviceRow, datapoints: list[DatapointRow]) -> Resolution:
+async def _find_datapoints(
+    connection: asyncpg.Connection, templates: Collection[int], labels: Collection[str]
+) -> dict[int, Datapoints]:
+    found = await repository.find_datapoints(connection, templates, labels)
+    return {template_id: {row.label: row for row in rows} for template_id, rows in found.items()}
+
+
+def _resolve(ref: SeriesRef, device: DeviceRow, datapoints: Datapoints) -> Resolution:
     if not ref.label:
-        fields = tuple(row.field for row in datapoints if row.field is not None)
+        fields = tuple(row.field for row in datapoints.values() if row.field is not None)
         return Sensor(device.id, fields) if fields else NO_FIELDS
-    by_label = {row.label: row.id for row in datapoints}
-    return Series(device.id, by_label[ref.label]) if ref.label in by_label else LABEL_UNKNOWN
+    row = datapoints.get(ref.label)
+    return LABEL_UNKNOWN if row is None else Series(device.id, row.id)
 
 
 def _pairs(resolved: Collection[Resolution]) -> list[tuple[int, int]]:
