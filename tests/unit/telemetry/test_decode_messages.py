@@ -91,6 +91,26 @@ def test_messages_without_a_time_each_get_one_of_their_own():
     assert [t - NOW for _, t, _ in values(decoded, refs)] == [0, 1, 2, 3, 4]
 
 
+def test_readings_of_agents_without_any_time_never_displace_each_other():
+    decoder = Decoder()
+    body = {"messages": [{"registerName": "t", "value": n} for n in range(10)]}
+    agent = ("iot/device/7c9e6679-7425-40de-944b-e07fc1f90ae7/sensor/plc", body)
+    found = [values(*decode(agent, agent, decoder=decoder)) for _ in range(3)]
+
+    times = [(ref, time_us) for batch in found for ref, time_us, _ in batch]
+    assert len(set(times)) == len(times) == 60
+
+
+def test_a_clock_that_was_set_back_by_hours_is_followed():
+    decoder = Decoder()
+    reading = ([b"sensor/gw/t"], [b'{"value": 1}'])
+    ahead, right, again = (
+        decoder.decode(Messages(*reading, at)).values[0].time_us[0] for at in (NOW + 3_600_000_000, NOW, NOW)
+    )
+
+    assert (ahead, right, again) == (NOW + 3_600_000_000, NOW, NOW + 1)
+
+
 def test_strikes_sirens_and_motion_sensors_are_zero_or_one():
     decoded, refs = decode(
         ("stat/f2-aabbccddee01/access-control-mode/J1/strike-1", {"timestamp": NOW, "status": True}),

@@ -75,3 +75,11 @@ def test_a_payload_nested_beyond_reason_is_refused():
     _, _, bad = decoder.decode([b'{"v":' + b"[" * 100_000, b'{"v":1}'])
 
     assert [place for place, _ in bad] == [0]
+
+
+def test_nesting_beyond_reason_inside_one_object_spares_the_neighbours():
+    deep = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    values, places, bad = decoder.decode([b'{"v":1}', deep, b'{"v":2}'])
+
+    assert ([value.v for value in values], places) == ([1, 2], [0, 2])
+    assert [place for place, _ in bad] == [1]

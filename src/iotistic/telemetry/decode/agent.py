@@ -45,7 +45,9 @@ def flatten(batch: AgentBatch, *, label: str) -> tuple[list[FlatReading], list[s
             continue
         for name, own, value in _flatten_line(parsed, base):
             if own is None:
-                readings.append(FlatReading(name, batch.timestamp, value, inherited[name]))
+                # Without any time each reading gets one of its own, later on.
+                nudge_us = 0 if batch.timestamp is None else inherited[name]
+                readings.append(FlatReading(name, batch.timestamp, value, nudge_us))
                 inherited[name] += 1
             else:
                 readings.append(FlatReading(name, own, value))

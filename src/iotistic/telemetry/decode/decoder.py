@@ -33,6 +33,7 @@ _PAIRS = {
     Kind.DOOR: (("door_sensor_1", "door-sensor-1"), ("door_sensor_2", "door-sensor-2")),
     Kind.EXIT: (("exit_button_1", "exit-button-1"), ("exit_button_2", "exit-button-2")),
 }
+_STEP_US = 1_000_000  # a clock that was set back by more than this is followed
 _stamps_of = attrgetter("timestamp")
 _values_of = attrgetter("value")
 _sensors_of = attrgetter("sensor_id")
@@ -55,12 +56,14 @@ class Decoder:
         self._window = window or TimeWindow()
         self._max_series = max_series
         self._payloads = {kind: PayloadDecoder(shape) for kind, shape in _SHAPES.items()}
+        self._free_us = 0
         self._start_tables()
 
     def _start_tables(self) -> None:
         self.series = SeriesTable()
         self._routes: list[Route] = []
         self._route_of: dict[bytes, int] = {}
+        self._route_series: dict[int, int] = {}
         self._reading_series: dict[tuple[int, str | int | None], int] = {}
 
     def decode(self, messages: Messages) -> Decoded:
@@ -68,15 +71,25 @@ class Decoder:
         if max(len(self.series), len(self._routes), len(self._reading_series)) > self._max_series:
             self._start_tables()
         decoded = Decoded()
-        for kind, message, routes in self._by_kind(messages, decoded):
-            part = self._decode_kind(kind, messages, message, routes, decoded)
+        received_us = self._set_apart(messages)
+        for kind, places, their_routes in self._by_kind(messages, decoded):
+            found, routes, message = self._decode_kind(kind, messages, places, their_routes, decoded)
+            part = _Part(found, routes, message, received_us)
             if part.found:
                 self._read(kind, part, decoded)
         return decoded
 
+    def _set_apart(self, messages: Messages) -> int:
+        """Return a time of receipt from which every message gets a microsecond that no other one had."""
+        received_us = messages.received_us
+        if received_us < self._free_us <= received_us + _STEP_US:
+            received_us = self._free_us
+        self._free_us = received_us + len(messages)
+        return received_us
+
     def _decode_kind(
         self, kind: Kind, messages: Messages, message: Int64s, routes: Sequence[int], out: Decoded
-    ) -> _Part:
+    ) -> tuple[Sequence[Any], Sequence[int], Int64s]:
         payloads: list[bytes] = messages.payloads
         if len(message) != len(payloads):
             payloads = [payloads[i] for i in message.tolist()]
@@ -84,7 +97,7 @@ class Decoder:
         if bad:
             out.failures += [Failure(int(message[i]), "decode.payload_invalid", why) for i, why in bad]
             routes, message = [routes[i] for i in kept], message[kept]
-        return _Part(found, routes, message, messages.received_us)
+        return found, routes, message
 
     def _by_kind(self, messages: Messages, decoded: Decoded) -> Iterator[tuple[Kind, Int64s, Sequence[int]]]:
         """Yield (kind, places in the batch, routes) for each kind of message in the batch."""
@@ -94,9 +107,9 @@ class Decoder:
                 self._learn(topic, i, decoded) if route is None else route
                 for i, (topic, route) in enumerate(zip(messages.topics, routes, strict=True))
             ]
-        known = self._routes
-        kinds = {route: known[route].kind for route in set(routes) if route is not None and route >= 0}
-        if len(set(kinds.values())) == 1 and len(kinds) == len(set(routes)):
+        distinct = set(routes)
+        kinds = {route: self._routes[route].kind for route in distinct if route is not None and route >= 0}
+        if len(set(kinds.values())) == 1 and len(kinds) == len(distinct):
             yield next(iter(kinds.values())), np.arange(len(routes)), routes  # type: ignore[misc]
             return
         for kind in sorted(set(kinds.values())):
@@ -167,15 +180,20 @@ class Decoder:
             part = _select(part, framed)
         if not part.found:
             return
-        series = np.array(
-            [self.series.intern(self._routes[route].series()) for route in part.routes], np.int64
-        )
+        series = np.array(list(map(self._series_of, part.routes)), np.int64)
         time_us, ok = self._window.admit(
             list(map(_stamps_of, part.found)), part.message, part.received_us, out
         )
         if ok.any():
             texts = [report.data for report, keep in zip(part.found, ok.tolist(), strict=True) if keep]
             decode_frames(texts, series[ok], time_us[ok], part.message[ok], out)
+
+    def _series_of(self, route: int) -> int:
+        """Return the series of a route that has just one."""
+        series = self._route_series.get(route)
+        if series is None:
+            series = self._route_series[route] = self.series.intern(self._routes[route].series())
+        return series
 
     def _read_decoded_sensors(self, part: _Part, out: Decoded) -> None:
         """Sensors that speak JSON: the sensor_id names the quantity, as a template's datapoint does."""
@@ -184,7 +202,7 @@ class Decoder:
         self._add(list(map(_values_of, part.found)), self._checked(series, part, out), part, out)
 
     def _read_plain(self, part: _Part, value_of: Callable[[Any], Any], out: Decoded) -> None:
-        series = [self.series.intern(self._routes[route].series()) for route in part.routes]
+        series = list(map(self._series_of, part.routes))
         values = [float(v) if isinstance(v, int) else v for v in map(value_of, part.found)]
         self._add(values, np.array(series, np.int64), part, out)
 
@@ -222,7 +240,9 @@ class Decoder:
         flat_part = _Part(readings, routes, np.array(messages, np.int64), part.received_us)
         series = [self._named(self._routes[r], one.label) for one, r in zip(readings, routes, strict=True)]
         column = self._checked(series, flat_part, out)
-        stamps = [one.stamp for one in readings]
+        # One message holds many readings, so its own time is not enough for those that have none.
+        stamps = [self._free_us + i if one.stamp is None else one.stamp for i, one in enumerate(readings)]
+        self._free_us += len(readings)
         nudge_us = np.array([one.nudge_us for one in readings], np.int64)
         self._add([one.value for one in readings], column, flat_part, out, stamps=stamps, nudge_us=nudge_us)
 

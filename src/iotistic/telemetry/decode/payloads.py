@@ -21,6 +21,7 @@ import numpy as np
 T = TypeVar("T")
 
 _OPEN, _CLOSE = ord("{"), ord("}")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class PayloadDecoder(Generic[T]):
@@ -53,7 +54,7 @@ class PayloadDecoder(Generic[T]):
             return None
         try:
             values = self._many.decode(b"[%b]" % blob)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             return None
         return values if len(values) == len(payloads) else None
 
@@ -82,7 +83,7 @@ class PayloadDecoder(Generic[T]):
     ) -> None:
         try:
             good.append((index, self._one.decode(payload)))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        except _UNREADABLE as exc:
             bad.append((index, str(exc)))
 
 
