@@ -23,11 +23,16 @@ class RollupSettings(Settings):
     """Seconds after which one statement of the roller is given up and its transaction rolled back."""
 
 
-class RetentionSettings(Settings):
-    """How long data is kept; 0 keeps it for ever. Days are UTC days, and whole partitions are dropped."""
+class RawRetentionSettings(Settings):
+    """How long readings are kept, which is also how old a reading may be when it arrives."""
 
     retention_raw_days: int = Field(default=90, ge=0)
-    """Days that readings and text events are kept."""
+    """Days that readings and text events are kept; 0 keeps them for ever. Older ones become dead letters."""
+
+
+class RetentionSettings(RawRetentionSettings):
+    """How long data is kept; 0 keeps it for ever. Days are UTC days, and whole partitions are dropped."""
+
     retention_1m_days: int = Field(default=400, ge=0)
     """Days that rollups by the minute are kept; a month goes when all of it is older."""
     retention_1h_days: int = Field(default=0, ge=0)

@@ -2,25 +2,27 @@
 
 from pydantic import Field
 
-from iotistic.kernel.settings import Settings
 from iotistic.telemetry.decode.decoder import TimeWindow
 from iotistic.telemetry.resolve.model import UnknownPolicy
+from iotistic.telemetry.storage.settings import RawRetentionSettings
 
 _HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
 
 FILTERS = ("stat/#", "tele/#", "sensor/#", "iot/device/+/sensor/+")
 """Topics that carry telemetry."""
 SHARE_GROUP = "ingest"
 
 
-class IngestSettings(Settings):
+class IngestSettings(RawRetentionSettings):
     """How readings are read, believed and stored."""
 
     unknown_devices: UnknownPolicy = UnknownPolicy.ADOPT
     """What to do with devices and datapoints that nobody registered: `adopt` registers them as they appear,
     `refuse` keeps their messages as dead letters."""
     max_past_hours: int = Field(default=90 * 24, ge=1)
-    """Readings older than this many hours become dead letters; keep it within the retention of raw rows."""
+    """Readings older than this many hours become dead letters, and so do those that RETENTION_RAW_DAYS
+    would have dropped already."""
     max_future_hours: int = Field(default=24, ge=0)
     """Readings further in the future than this many hours become dead letters: a clock is wrong."""
     ingest_linger_ms: float = Field(default=15.0, ge=0, le=1000)
@@ -37,4 +39,7 @@ class IngestSettings(Settings):
     @property
     def window(self) -> TimeWindow:
         """Which device times are believed."""
-        return TimeWindow(self.max_past_hours * _HOUR_US, self.max_future_hours * _HOUR_US)
+        past_us = self.max_past_hours * _HOUR_US
+        if self.retention_raw_days:
+            past_us = min(past_us, self.retention_raw_days * _DAY_US)
+        return TimeWindow(past_us, self.max_future_hours * _HOUR_US)
