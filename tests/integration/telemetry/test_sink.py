@@ -150,3 +150,25 @@ async def test_nothing_of_a_batch_is_stored_when_its_last_part_fails(sink, pool)
         await sink.write(batch((1, 1, 0, 1.0), dead_letters=[(b"t", b"p", "r", "d")]))
 
     assert await readings(pool) == []
+
+
+async def test_a_refused_event_beside_one_row_is_set_apart_alone(sink, pool):
+    written = await sink.write(batch((1, 1, 0, 1.0), events=[(1, 2, NOW, "x" * 1024)]))
+
+    assert written == Written(1, 0, 1)
+    assert await pool.fetchval("SELECT reason FROM dead_letters") == "sink.row_refused"
+
+
+async def test_details_that_the_database_would_refuse_are_kept_in_another_spelling(sink, pool):
+    await sink.write(batch(dead_letters=[(b"t", b"p", "reason", "nul \0, half \ud800")]))
+
+    assert await pool.fetchval("SELECT detail FROM dead_letters") == "nul \\0, half \\ud800"
+
+
+async def test_a_schema_that_is_not_there_yet_is_waited_for(sink, pool):
+    await pool.execute("ALTER TABLE decoded_data RENAME TO elsewhere")
+    with pytest.raises(Unavailable):
+        await sink.write(batch((1, 1, 0, 1.0)))
+    await pool.execute("ALTER TABLE elsewhere RENAME TO decoded_data")
+
+    assert await sink.write(batch((1, 1, 0, 1.0))) == Written(1, 0, 0)

@@ -22,10 +22,12 @@ import numpy as np
 import structlog
 
 from iotistic.kernel.postgres.dsn import Dsn
+from iotistic.kernel.postgres.faults import ROW_FAULTS, database_faults
 from iotistic.kernel.postgres.pool import DatabaseUnavailable, database_errors, open_connection
 from iotistic.kernel.postgres.queries import load_queries
 from iotistic.telemetry.model import DeadLetter, Resolved, Rows, no_rows
 from iotistic.telemetry.sink.copying import COLUMNS, encode_rows, in_key_order
+from iotistic.telemetry.storage.settings import LATE_AFTER_S
 
 log = structlog.get_logger()
 
@@ -35,18 +37,14 @@ _FIRST_DAY = date(1970, 1, 1)
 _MINUTE_US = 60_000_000
 _DAY_US = 86_400_000_000
 
-LATE_AFTER_US = 120_000_000
+LATE_AFTER_US = LATE_AFTER_S * 1_000_000
 """A minute that closed longer ago than this is rolled up again for the late rows' devices only."""
 
 _CAUTIOUS_BATCHES = 16
 """Batches without a repeated row that still go through staging after one with."""
 
-# What PostgreSQL says of the rows themselves, rather than of its own state.
-_ROW_FAULTS = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-)
+_ATTEMPTS = 4
+"""Attempts to store one batch when rows repeat or partitions go meanwhile; each has its own remedy."""
 
 
 class Written(NamedTuple):
@@ -112,45 +110,44 @@ class Sink:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await open_connection(self._dsn, application_name=self._application_name)
-            with database_errors():
+            with database_faults():
+                self._connection = await open_connection(self._dsn, application_name=self._application_name)
                 await self._connection.execute(_SQL["make_staging"])
             self._days.clear()
         return self._connection
 
     async def _write_or_split(self, batch: Resolved) -> Written:
         connection = await self._connected()
-        try:
-            with database_errors():
-                return await self._transact(connection, batch)
-        except asyncpg.UniqueViolationError:
-            self._cautious = _CAUTIOUS_BATCHES
-            return await self._write_or_split(batch)
-        except asyncpg.CheckViolationError as exc:
-            if exc.constraint_name is not None:
+        for _ in range(_ATTEMPTS):
+            try:
+                with database_faults():
+                    return await self._transact(connection, batch)
+            except asyncpg.UniqueViolationError:
+                self._cautious = _CAUTIOUS_BATCHES
+            except asyncpg.CheckViolationError as exc:
+                if exc.constraint_name is not None:
+                    return await self._split(batch, exc)
+                self._days.clear()  # no constraint: retention has dropped a partition that we believed in
+            except ROW_FAULTS as exc:
                 return await self._split(batch, exc)
-            self._days.clear()  # no constraint: retention has dropped a partition that we believed in
-            return await self._write_or_split(batch)
-        except _ROW_FAULTS as exc:
-            return await self._split(batch, exc)
+        raise DatabaseUnavailable("partitions go as often as they are made")
 
     async def _split(self, batch: Resolved, fault: Exception) -> Written:
         """Write the batch in halves until what the database refuses stands alone, and keep that apart."""
-        n = len(batch.rows)
-        if n + len(batch.events) <= 1:
+        rows, events = batch.rows, batch.events
+        n = len(rows)
+        if n + len(events) == 0:
+            raise fault
+        if n + len(events) == 1:
             log.warning("sink.row_refused", error=str(fault))
             letters = [*batch.dead_letters, _refused(batch, fault)]
             only_letters = replace(batch, rows=no_rows(), events=[], dead_letters=letters)
             return await self._write_or_split(only_letters)
-        events = len(batch.events)
+        middle = (n + len(events)) // 2  # of rows and events in one sequence
+        among_events = max(0, middle - n)
         halves = (
-            replace(batch, rows=batch.rows.take(slice(0, n // 2)), events=batch.events[: events // 2]),
-            replace(
-                batch,
-                rows=batch.rows.take(slice(n // 2, n)),
-                events=batch.events[events // 2 :],
-                dead_letters=[],
-            ),
+            replace(batch, rows=rows.take(slice(0, middle)), events=events[:among_events]),
+            replace(batch, rows=rows.take(slice(middle, n)), events=events[among_events:], dead_letters=[]),
         )
         written = [await self._write_or_split(half) for half in halves]
         return Written(*map(sum, zip(*written, strict=True)))
@@ -177,7 +174,8 @@ class Sink:
                     received_at,
                 )
             if batch.dead_letters:
-                columns = map(list, zip(*batch.dead_letters, strict=True))
+                letters = [letter._replace(detail=_storable(letter.detail)) for letter in batch.dead_letters]
+                columns = map(list, zip(*letters, strict=True))
                 await connection.execute(_SQL["store_dead_letters"], *columns, received_at)
         return Written(stored, len(batch.events), len(batch.dead_letters))
 
@@ -214,6 +212,11 @@ class Sink:
             marks += [(minute * _MINUTE_US, device) for minute, device in pairs.T.tolist()]
         minute_us, devices = zip(*marks, strict=True)
         await connection.execute(_SQL["mark_rollups"], list(minute_us), list(devices))
+
+
+def _storable(text: str) -> str:
+    """Return `text` without what PostgreSQL refuses in one: NUL and halves of surrogate pairs."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def _refused(batch: Resolved, fault: Exception) -> DeadLetter:
