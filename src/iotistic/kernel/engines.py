@@ -5,8 +5,9 @@ folder (below `/root`, say). Opening the parents of a home folder is not ours to
 gets a folder of its own below `/var/lib/iotistic`, found again by the random id kept in `<home>/id`.
 
 Promises: the place never changes once it holds data, because another place would look like lost data;
-a folder outside goes away at somebody's next start once its home is gone, because removing the home
-starts over; a home that only is not mounted at the moment is not gone.
+a folder outside goes away at somebody's start once its home is gone, because removing the home starts
+over, but not before seven days without use, because a home that was moved claims its folder again only
+when it starts; a home that only is not mounted at the moment is not gone.
 """
 
 import json
@@ -14,6 +15,7 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from pathlib import Path
 
 from iotistic.kernel.errors import Conflict
@@ -24,6 +26,8 @@ from iotistic.kernel.process import Account
 OUTSIDE = Path("/var/lib/iotistic")
 _ENTER_ALL = stat.S_IXGRP | stat.S_IXOTH
 _RECORD = "home.json"
+_STAMP = "used"
+_GRACE_S = 7 * 86_400
 
 
 class EngineFolderUnusable(Conflict):
@@ -45,6 +49,7 @@ def engine_folder(home: Home, name: str, account: Account | None, *, outside: Pa
     kept = _existing_outside(root, outside)
     sweep(outside)  # after a moved home has claimed its folder again
     if kept is not None:
+        _note_use(kept)
         return _make(kept / name, account)
     if _open_to(account, root):
         return _make(inside, account)
@@ -57,8 +62,12 @@ def engine_folder(home: Home, name: str, account: Account | None, *, outside: Pa
 
 
 def sweep(outside: Path = OUTSIDE) -> list[Path]:
-    """Remove the folders in `outside` whose home is gone or has another id; return what was removed."""
-    gone = [folder for folder in _recorded(outside) if _is_gone(folder) and not _in_use(folder)]
+    """Remove folders in `outside` unused for seven days whose home is gone or has another id; return them."""
+    gone = [
+        folder
+        for folder in _recorded(outside)
+        if _is_gone(folder) and _unused_s(folder) > _GRACE_S and not _in_use(folder)
+    ]
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)
     return gone
@@ -131,6 +140,7 @@ def _new_outside(root: Path, outside: Path) -> Path:
             hint="choose an IOTISTIC_HOME that every user can walk to, such as /srv/iotistic",
         ) from exc
     _write_record(fresh, root)
+    _note_use(fresh)
     write_atomic(root / "id", identity + "\n")
     return fresh.rename(outside / identity)
 
@@ -147,6 +157,19 @@ def _write_record(folder: Path, root: Path) -> None:
     # The device number tells a removed home from one whose file system is not mounted.
     record = {"home": str(root), "device": root.stat().st_dev}
     write_atomic(folder / _RECORD, json.dumps(record) + "\n", mode=PUBLIC)
+
+
+def _note_use(folder: Path) -> None:
+    (folder / _STAMP).touch()
+
+
+def _unused_s(folder: Path) -> float:
+    """Return the seconds since the last start in `folder`; one from before stamps begins to count now."""
+    try:
+        return time.time() - (folder / _STAMP).stat().st_mtime
+    except FileNotFoundError:
+        _note_use(folder)
+        return 0.0
 
 
 def _read_record(folder: Path) -> dict[str, object] | None:

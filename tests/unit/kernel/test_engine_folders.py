@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import time
 
 import pytest
 
@@ -33,6 +34,12 @@ def made_home(path):
     home = Home(path)
     home.create()
     return home
+
+
+def not_used_for(folder, days):
+    """Let the folder outside look as if its home had last started some days ago."""
+    then = time.time() - days * 86_400
+    os.utime(folder / "used", (then, then))
 
 
 @pytest.fixture
@@ -107,13 +114,39 @@ def test_a_folder_of_another_account_is_reported(place, outside):
 
 @as_root
 @pytest.mark.needs_root
-def test_the_folder_of_a_removed_home_goes_at_the_next_start_of_anyone(place, private_home, outside):
+def test_the_folder_of_a_removed_home_goes_at_a_start_of_anyone_a_week_later(place, private_home, outside):
     kept = engine_folder(made_home(private_home.path.with_name("kept")), "postgres", ACCOUNT, outside=outside)
     gone = engine_folder(private_home, "postgres", ACCOUNT, outside=outside)
     shutil.rmtree(private_home.path)
+    not_used_for(kept.parent, days=8)
+    not_used_for(gone.parent, days=8)
     engine_folder(made_home(place / "elsewhere"), "postgres", ACCOUNT, outside=outside)
 
     assert (kept.exists(), gone.parent.exists()) == (True, False)
+
+
+@as_root
+@pytest.mark.needs_root
+def test_a_home_that_is_moved_while_others_start_finds_its_data_within_a_week(place, private_home, outside):
+    first = engine_folder(private_home, "postgres", ACCOUNT, outside=outside)
+    not_used_for(first.parent, days=6)
+    moved = Home(private_home.path.rename(private_home.path.with_name("moved")))
+    engine_folder(made_home(place / "elsewhere"), "postgres", ACCOUNT, outside=outside)
+
+    assert engine_folder(moved, "postgres", ACCOUNT, outside=outside) == first
+    assert time.time() - (first.parent / "used").stat().st_mtime < 60
+
+
+@as_root
+@pytest.mark.needs_root
+def test_a_folder_from_before_stamps_begins_its_week_when_it_is_first_seen(private_home, outside):
+    folder = engine_folder(private_home, "postgres", ACCOUNT, outside=outside).parent
+    (folder / "used").unlink()
+    shutil.rmtree(private_home.path)
+
+    assert sweep(outside) == []
+    not_used_for(folder, days=8)
+    assert sweep(outside) == [folder]
 
 
 @as_root
@@ -125,7 +158,6 @@ def test_a_home_made_again_at_the_same_place_starts_over(private_home, outside):
     second = engine_folder(private_home, "postgres", ACCOUNT, outside=outside)
 
     assert second != first
-    assert not first.exists()
 
 
 @as_root
@@ -147,6 +179,7 @@ def test_a_home_whose_file_system_is_not_mounted_keeps_its_data(private_home, ou
     record = folder.parent / "home.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"device": 987654}))
     shutil.rmtree(private_home.path)
+    not_used_for(folder.parent, days=8)
 
     assert sweep(outside) == []
     assert folder.exists()
