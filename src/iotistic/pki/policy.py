@@ -11,10 +11,11 @@ ENROL = "enrol"
 
 RETRY_WINDOW = timedelta(minutes=15)
 RENEWAL_INTERVAL = timedelta(minutes=1)
+_RENEWAL = "renewal:"
 
 
 class RenewedTooSoon(RateLimited):
-    """This device got a certificate less than a minute ago."""
+    """This device renewed its certificate less than a minute ago."""
 
     code = "pki.renewed_too_soon"
 
@@ -36,8 +37,16 @@ def require_replacement(
         raise ReplacementDenied(hint="ask with the operator token, or have the old one revoked", mac=mac)
 
 
+def renewal_of(serial: str) -> str:
+    """Return what stands as the issuer of a certificate that another one asked for."""
+    return _RENEWAL + serial
+
+
 def require_interval(standing: list[Certificate], now: datetime) -> None:
-    """Keep a device that has gone wild from filling the revocation list. Raises RenewedTooSoon."""
-    wait = max(one.issued_at for one in standing) + RENEWAL_INTERVAL - now
-    if wait > timedelta(0):
+    """Keep a device that has gone wild from filling the revocation list. Raises RenewedTooSoon.
+
+    Enrolments do not count: a device may put the key that it was given out of use at once.
+    """
+    renewed = [one.issued_at for one in standing if one.issued_by.startswith(_RENEWAL)]
+    if renewed and (wait := max(renewed) + RENEWAL_INTERVAL - now) > timedelta(0):
         raise RenewedTooSoon(retry_after_s=wait.total_seconds())

@@ -35,7 +35,7 @@ from iotistic.pki.model import (
     IssuedKey,
     Reason,
 )
-from iotistic.pki.policy import require_interval, require_replacement
+from iotistic.pki.policy import renewal_of, require_interval, require_replacement
 from iotistic.pki.repository import CertificateFilter, Database
 from iotistic.pki.revocation import RevocationList
 
@@ -141,7 +141,7 @@ class CertificateService:
                 require_interval(standing, now)
                 older = [one.serial for one in standing if one.serial != presented.serial]
                 await repository.revoke(db, older, reason=Reason.SUPERSEDED, now=now)
-                issued_by = f"renewal:{presented.serial}"
+                issued_by = renewal_of(presented.serial)
                 certificate = await self._sign(db, presented.mac, key, issued_by=issued_by, now=now)
         log.info("certificate.renewed", serial=certificate.serial, mac=presented.mac, of=presented.serial)
         if older:
