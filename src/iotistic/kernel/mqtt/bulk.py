@@ -23,6 +23,7 @@ from iotistic.kernel.mqtt.bulk_outgoing import WOULD_BLOCK, Outgoing
 from iotistic.kernel.mqtt.cutting import RawMessages, cut
 from iotistic.kernel.mqtt.deliveries import Delivery, Receipt
 from iotistic.kernel.mqtt.errors import BrokerRefused, BrokerUnavailable
+from iotistic.kernel.mqtt.lingering import Linger
 from iotistic.kernel.mqtt.packets import (
     Disconnect,
     Packet,
@@ -36,7 +37,6 @@ from iotistic.kernel.mqtt.packets import (
 from iotistic.kernel.mqtt.reasons import is_failure, reason_name
 
 _READ_BYTES = 1 << 20
-_TRICKLE = 64  # fewer messages than this in one read are a trickle, and the next read does not linger
 _FLUSH_WITHIN_S = 2.0
 
 
@@ -56,7 +56,7 @@ class BulkSubscriber:
         self._packets = PacketReader()
         self._heard_at = 0.0
         self._pinged_at = 0.0
-        self._trickles = True
+        self._linger = Linger(options.linger_s)
 
     @property
     def connected(self) -> bool:
@@ -88,11 +88,11 @@ class BulkSubscriber:
                 raise self._failure
             if not self._rest_is_new:
                 await self._wait_readable(self._socket)
-                await asyncio.sleep(self._options.linger_s * (0.1 if self._trickles else 1))
+                await asyncio.sleep(self._linger.pause_s)
             self._rest_is_new = False
             if parts := self._drain():
                 delivery = Delivery(tuple(parts), self._connection)
-                self._trickles = len(delivery) < _TRICKLE
+                self._linger.saw(len(delivery), now=asyncio.get_running_loop().time())
                 return delivery
 
     async def pause(self, until: asyncio.Event) -> None:
@@ -212,7 +212,7 @@ class BulkSubscriber:
         if isinstance(packet, Disconnect):
             reason = packet.reason_text or reason_name(packet.reason)
             self._drop(BrokerUnavailable(f"the broker ended the connection: {reason}"))
-        if isinstance(packet, Suback | Unsuback):
+        if isinstance(packet, Suback if self._options.filters else Unsuback):
             self._answered = True
         if isinstance(packet, Suback):
             for wanted, reason in zip(self._options.filters, packet.reasons, strict=False):

@@ -18,6 +18,7 @@ from iotistic.kernel.mqtt.packets import (
 from iotistic.kernel.mqtt.reasons import reason_name
 
 _PACKET_ID = 1
+_QOS_1_NOT_RETAINED = 0x21
 _WITHIN_S = 10.0
 _SO_RCVBUFFORCE = 33  # of Linux; the socket module does not name it
 _RECEIVE_BUFFER_BYTES = 16 << 20
@@ -31,18 +32,19 @@ class BulkOptions:
     port: int
     client_id: str
     filters: tuple[str, ...]
-    subscribe: bool = True
-    """False ends the subscriptions instead, so that only what waits in the session still comes."""
+    ended_filters: tuple[str, ...] = ()
+    """Subscriptions that the session may still have from an earlier run, and that end now. Without
+    `filters`, only what waits in the session still comes."""
     username: str | None = None
     password: str | None = None
     tls: ssl.SSLContext | None = None
-    receive_maximum: int = 60_000
+    receive_maximum: int = 20_000
     """How many messages the broker may send without an acknowledgement; packet ids end at 65,535."""
     session_expiry_s: int = 7 * 86_400
     """How long the broker keeps what arrives while we are away."""
     keepalive_s: int = 30
-    linger_s: float = 0.010
-    """How long to let messages gather once the first is there."""
+    linger_s: float = 0.025
+    """How long to let messages gather at 100,000 a second; less in proportion when there are fewer."""
     drain_bytes: int = 8 << 20
     """Most bytes taken in one delivery."""
 
@@ -111,10 +113,13 @@ def _hand_shake(sock: socket.socket, options: BulkOptions) -> tuple[Connack, byt
         raise ProtocolError("the broker's first packet is no CONNACK")
     if packet.reason:
         raise BrokerRefused(f"the broker refused {options.client_id}: {reason_name(packet.reason)}")
-    if options.subscribe:
-        sock.sendall(encode_subscribe(_PACKET_ID, [(wanted, 1) for wanted in options.filters]))
-    else:
-        sock.sendall(encode_unsubscribe(_PACKET_ID, options.filters))
+    if options.filters:
+        # What is retained is no news: it would be stored again at every connection.
+        sock.sendall(
+            encode_subscribe(_PACKET_ID, [(wanted, _QOS_1_NOT_RETAINED) for wanted in options.filters])
+        )
+    if options.ended_filters:  # behind the new ones, so that nothing falls in between
+        sock.sendall(encode_unsubscribe(_PACKET_ID + 1, options.ended_filters))
     return packet, rest
 
 
