@@ -146,12 +146,15 @@ async def run(settings: WorkerSettings, role: Role) -> None:
 
 def _subscription(settings: WorkerSettings, role: Role) -> BulkOptions:
     host, port = settings.mqtt_address
+    shared = tuple(f"$share/{SHARE_GROUP}/{topic_filter}" for topic_filter in FILTERS)
+    alone = settings.ingest_workers == 1 and role.worker == 0
+    wanted = FILTERS if alone else shared
     return BulkOptions(
         host=host,
         port=port,
         client_id=role.name,
-        subscribe=not role.retire,
-        filters=tuple(f"$share/{SHARE_GROUP}/{topic_filter}" for topic_filter in FILTERS),
+        filters=() if role.retire else wanted,
+        ended_filters=tuple({*FILTERS, *shared} - (set() if role.retire else {*wanted})),
         username=settings.mqtt_service_username,
         password=settings.mqtt_service_password.get_secret_value(),
         tls=settings.mqtt_tls(),

@@ -22,6 +22,7 @@ from iotistic.telemetry.transports.direct import DirectOptions, DirectTransport
 from iotistic.telemetry.transports.observing import IngestMetrics
 
 WITHIN_S = 20
+SHARED = ("$share/ingest/sensor/#",)
 FOR_EVER = TimeWindow(10**16, 10**16)
 
 
@@ -49,8 +50,8 @@ class Workers:
                 username=access.username,
                 password=access.password,
                 client_id=f"ingest-{worker}",
-                filters=("$share/ingest/sensor/#",),
-                subscribe=retire is None,
+                filters=SHARED if retire is None else (),
+                ended_filters=() if retire is None else SHARED,
                 keepalive_s=keepalive_s,
             )
         )

@@ -93,7 +93,7 @@ async def test_only_what_was_acknowledged_is(connected):
 
     delivery = await received(subscriber)
     assert payloads(delivery) == [b"1", b"2"]
-    await broker.until(lambda: broker.heard[0].endswith(b"sensor/#\x01"))
+    await broker.until(lambda: broker.heard[0].endswith(b"sensor/#\x21"))
     subscriber.acknowledge(delivery.receipt)
 
     await broker.until(lambda: broker.heard[0].endswith(b"\x40\x02\x01\x02\x40\x02\x00\x03"))
@@ -165,13 +165,15 @@ async def test_a_silent_broker_is_given_up(connected):
 
 
 async def test_without_subscribing_the_subscriptions_are_ended_and_the_rest_still_comes(connected):
-    broker, subscriber = await connected(CONNACK + UNSUBACK + published(1, 1), subscribe=False)
+    broker, subscriber = await connected(
+        CONNACK + UNSUBACK + published(1, 1), filters=(), ended_filters=("sensor/#",)
+    )
     delivery = await received(subscriber)
     subscriber.acknowledge(delivery.receipt)
     await subscriber.end_session()
     await broker.until(lambda: broker.heard[0].endswith(b"\x11\x00\x00\x00\x00"))
 
-    assert b"\xa2\x0d\x00\x01\x00\x00\x08sensor/#" in broker.heard[0]
+    assert b"\xa2\x0d\x00\x02\x00\x00\x08sensor/#" in broker.heard[0]
     assert b"\x82" not in broker.heard[0]
 
 

@@ -1,5 +1,8 @@
 """PostgreSQL and Mosquitto as parts that `up` keeps running."""
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +12,10 @@ from iotistic.kernel.home import Home
 from iotistic.kernel.mosquitto.server import BrokerNotStarted, MosquittoServer
 from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.postgres.server import PostgresServer, Progress
+
+_SAVED_WITHIN_S = 10.0
+_SUBSCRIBED_WITHIN_S = 60.0
+_LOOK_EVERY_S = 0.02
 
 
 @dataclass
@@ -67,11 +74,20 @@ class Postgres:
 
 @dataclass
 class Mosquitto:
-    """The broker; its log lines are structured events in the log of `up`."""
+    """The broker; its log lines are structured events in the log of `up`.
+
+    It keeps sessions in memory and saves them now and then. A session that it forgets in a crash would
+    cost all that is published before its owner is back, so sessions are saved as soon as they are made.
+    """
 
     home: Home
     server: MosquittoServer
     name: str = "mosquitto"
+    subscribers: list[Callable[[], Awaitable[bool]]] = field(
+        default_factory=list[Callable[[], Awaitable[bool]]], init=False
+    )
+    """Say whether those whose sessions must be kept have subscribed."""
+    _saving: asyncio.Task[None] | None = field(default=None, init=False)
 
     @property
     def log(self) -> Path:
@@ -81,6 +97,23 @@ class Mosquitto:
     async def start(self) -> None:
         """Start it; returns when it takes our services' connections."""
         await self.server.start()
+        self._saving = asyncio.create_task(self._save_once_subscribed())
+
+    async def save(self) -> None:
+        """Return when the sessions are on disk; a broker that is away or stuck is not waited for long."""
+        file = self.server.config.files.data / "mosquitto.db"
+        before = _version(file)
+        self.server.save()
+        deadline = time.monotonic() + _SAVED_WITHIN_S
+        while _version(file) == before and time.monotonic() < deadline:  # noqa: ASYNC110  ends at the deadline
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _save_once_subscribed(self) -> None:
+        deadline = time.monotonic() + _SUBSCRIBED_WITHIN_S
+        for subscribed in self.subscribers:
+            while not await subscribed() and time.monotonic() < deadline:  # noqa: ASYNC110  ends at the deadline
+                await asyncio.sleep(_LOOK_EVERY_S)
+        await self.save()
 
     async def wait(self) -> int:
         """Return its exit status."""
@@ -88,9 +121,20 @@ class Mosquitto:
 
     async def stop(self) -> None:
         """Stop it; it saves queued messages and sessions first."""
+        if self._saving is not None:
+            self._saving.cancel()
         await self.server.stop()
 
     def kill(self) -> None:
         """End it at once."""
         with suppress(BrokerNotStarted, ProcessLookupError):
             self.server.process.kill()
+
+
+def _version(file: Path) -> tuple[int, int] | None:
+    """Return what changes when `file` is replaced."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

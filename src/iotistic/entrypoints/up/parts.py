@@ -64,6 +64,8 @@ class OwnProcess:
     ready: Callable[[], Awaitable[bool]]
     health_url: str | None = None
     stop_within_s: float = 15.0
+    on_ready: Callable[[], Awaitable[None]] | None = None
+    """What must happen each time it has become ready, before it counts as started."""
     _child: asyncio.subprocess.Process | None = field(default=None, init=False)
     _log_from: int = field(default=0, init=False)
 
@@ -79,6 +81,8 @@ class OwnProcess:
                 stderr=output,
             )
         await self._until_ready(self._child)
+        if self.on_ready is not None:
+            await self.on_ready()
 
     async def _until_ready(self, child: asyncio.subprocess.Process) -> None:
         deadline = time.monotonic() + _READY_WITHIN_S

@@ -1,6 +1,6 @@
 """Our own processes as `up` starts them: arguments, environment, log, readiness."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from iotistic.entrypoints.up.parts import OwnProcess
@@ -44,15 +44,18 @@ class Processes:
         port = self.ports["api"].port
         return self._observed("api", port, API_HOST=LOOPBACK, API_PORT=str(port))
 
-    def ingest(self, worker: int) -> OwnProcess:
+    def ingest(self, worker: int, *, on_ready: Callable[[], Awaitable[None]] | None) -> OwnProcess:
         """One ingest worker; it finishes the batch in its hands before it ends."""
         port = pick_port(0)
-        return self._observed(
+        process = self._observed(
             f"ingest-{worker}",
             port,
             arguments=("ingest", "--worker", str(worker)),
             METRICS_PORT=str(port),
+            INGEST_WORKERS=str(self.settings.workers),
         )
+        process.on_ready = on_ready
+        return process
 
     def maintenance(self) -> OwnProcess:
         """Partitions, rollups and retention."""

@@ -40,6 +40,7 @@ class Runner:
     progress: Progress
     first_run: bool = field(init=False)
     _health: dict[str, str] = field(default_factory=dict[str, str], init=False)
+    _own_broker: Mosquitto | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.home = self.settings.home
@@ -132,16 +133,21 @@ class Runner:
                 device_port=self.ports["mqtt"].port,
                 service_port=self.ports["mqtt_service"].port,
             )
-            await self.supervisor.start(Mosquitto(self.home, server))
+            self._own_broker = Mosquitto(self.home, server)
+            await self.supervisor.start(self._own_broker)
 
     async def _ingest(self, processes: Processes) -> None:
         count = self.settings.workers
         # Remembered before they start: a worker that ever subscribed must be retired one day.
         self._remember(workers=max(count, self._past.workers))
         with self.progress.step("API and ingest" if count == 1 else f"API and {count} ingest workers"):
-            await self._start_observed(
-                processes.api(), *(processes.ingest(worker) for worker in range(count))
-            )
+            broker = self._own_broker
+            workers = [
+                processes.ingest(worker, on_ready=broker.save if broker else None) for worker in range(count)
+            ]
+            await self._start_observed(processes.api(), *workers)
+            if broker is not None:
+                broker.subscribers += [worker.ready for worker in workers]
         for worker in range(count, self._past.workers):
             with self.progress.step(f"ingest: retiring worker {worker}, storing what waits for it"):
                 retirement = processes.retirement(worker)
