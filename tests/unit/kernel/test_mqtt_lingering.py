@@ -13,7 +13,7 @@ def settled(rate, *, longest_s=0.025, every_s=0.02):
 
 
 @pytest.mark.parametrize(
-    ("rate", "pause_s"), [(0, 0.0015), (50_000, 0.0125), (100_000, 0.025), (900_000, 0.025)]
+    ("rate", "pause_s"), [(0, 0.005), (50_000, 0.0125), (100_000, 0.025), (900_000, 0.025)]
 )
 def test_the_pause_grows_with_the_rate_up_to_its_bound(rate, pause_s):
     assert settled(rate).pause_s == pytest.approx(pause_s)
@@ -27,7 +27,7 @@ def test_a_burst_after_silence_is_read_soon():
     linger.saw(1, now=300.0)
     linger.saw(1, now=400.0)
 
-    assert linger.pause_s < 0.003
+    assert linger.pause_s < 0.006
 
 
 def test_two_reads_in_one_instant_do_not_divide_by_zero():
