@@ -18,13 +18,13 @@ from benchmarks.installation import Installation, installation
 from benchmarks.usage import Meter
 from iotistic.kernel.postgres.binaries import packaged
 from iotistic.telemetry.model import Resolved, Rows
-from iotistic.telemetry.sink.copying import encode_rows
+from iotistic.telemetry.sink.copying import COLUMNS, encode_rows
 from iotistic.telemetry.sink.sink import Sink
 
 _BATCH = 20_000
 _SERIES = 1000
 _WITHIN_S = 300.0
-_COPY = r"\copy decoded_data (timestamp, device_id, datapoint_id, value) from '{path}' with (format binary)"
+_COPY = rf"\copy decoded_data ({', '.join(COLUMNS)}) from '{{path}}' with (format binary)"
 
 
 def run(quick: bool, report: Report) -> None:
@@ -39,7 +39,7 @@ class SinkBench:
     def __init__(self, site: Installation, report: Report, count: int, path: Path) -> None:
         self._site, self._report, self._count, self._path = site, report, count, path
         self._rows = make_rows(count)
-        self._path.write_bytes(encode_rows(self._rows))
+        self._path.write_bytes(encode_rows(self._rows, time.time_ns() // 1000))
 
     def compare(self, rounds: int) -> None:
         """Alternate; the figures are medians, the ratio is that of the medians."""
