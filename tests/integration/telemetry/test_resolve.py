@@ -75,12 +75,23 @@ async def test_refusing_names_the_missing_pin_and_label(pool):
 
 
 async def test_a_frame_that_is_too_short_for_the_template_is_kept(pool):
+    stages = Stages(pool)
+    await stages.resolve((SENSOR, frame(1)))
     short = {"timestamp": NOW, "data": build_frame(b"\0\1").hex()}
 
-    resolved = await Stages(pool).resolve((SENSOR, short), (SENSOR, frame(1)))
+    resolved = await stages.resolve((SENSOR, short), (SENSOR, frame(1)))
 
     assert reasons(resolved) == ["decode.frame_short"]
     assert len(resolved.rows) == 3
+
+
+async def test_a_sensor_of_an_unknown_kind_is_not_taken_for_a_climate_sensor(pool):
+    power_meter = {"timestamp": NOW, "data": build_frame(bytes(6)).hex()}
+
+    resolved = await Stages(pool).resolve((SENSOR, power_meter))
+
+    assert reasons(resolved) == ["resolve.sensor_unknown"]
+    assert await pool.fetchval("SELECT count(*) FROM pins") == 0
 
 
 async def test_a_message_with_several_faults_is_one_dead_letter(pool):

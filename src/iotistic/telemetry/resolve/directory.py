@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 import asyncpg
 import structlog
@@ -13,7 +13,7 @@ from iotistic.kernel.postgres.faults import database_faults
 from iotistic.kernel.postgres.pool import open_connection
 from iotistic.telemetry.model import SeriesRef
 from iotistic.telemetry.resolve.lookup import look_up
-from iotistic.telemetry.resolve.model import Resolution, UnknownPolicy
+from iotistic.telemetry.resolve.model import Hints, Resolution, UnknownPolicy
 
 log = structlog.get_logger()
 
@@ -30,13 +30,11 @@ class PostgresDirectory:
         self._pool = pool
         self._policy = policy
 
-    async def look_up(
-        self, refs: Collection[SeriesRef], units: Mapping[SeriesRef, str]
-    ) -> dict[SeriesRef, Resolution]:
+    async def look_up(self, refs: Collection[SeriesRef], hints: Hints) -> dict[SeriesRef, Resolution]:
         """Return what each of `refs` resolves to. Raises Unavailable."""
         with database_faults():
             async with self._pool.acquire() as connection:
-                return await look_up(connection, refs, self._policy, units)
+                return await look_up(connection, refs, self._policy, hints)
 
 
 async def hear_changes(dsn: Dsn, forget: Callable[[], None]) -> None:

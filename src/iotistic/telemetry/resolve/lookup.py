@@ -6,11 +6,8 @@ import asyncpg
 
 from iotistic.telemetry.model import DeviceRef, SeriesRef
 from iotistic.telemetry.resolve import repository
-from iotistic.telemetry.resolve.model import Refusal, Resolution, Sensor, Series, UnknownPolicy
+from iotistic.telemetry.resolve.model import Hints, Refusal, Resolution, Sensor, Series, UnknownPolicy
 from iotistic.telemetry.resolve.repository import DatapointRow, DeviceRow, Pin
-
-Units = Mapping[SeriesRef, str]
-"""Units that payloads name, for datapoints that are registered now."""
 
 Datapoints = Mapping[str, DatapointRow]
 """A template's datapoints by label, in the order of their offsets."""
@@ -22,19 +19,24 @@ DEVICE_UNKNOWN = Refusal(
 PIN_EMPTY = Refusal(
     "resolve.sensor_unknown", "no sensor is registered on this pin, and the policy is to refuse"
 )
+PIN_FOREIGN = Refusal(
+    "resolve.sensor_unknown",
+    "no sensor is registered on this pin, and its frames are not those of the climate sensor that is adopted"
+    " unasked: register its template and its pin",
+)
 LABEL_UNKNOWN = Refusal("resolve.datapoint_unknown", "the device's template has no such datapoint")
 NO_FIELDS = Refusal("resolve.template_has_no_fields", "the sensor's template says nothing about its frames")
 
 
 async def look_up(
-    connection: asyncpg.Connection, refs: Collection[SeriesRef], policy: UnknownPolicy, units: Units
+    connection: asyncpg.Connection, refs: Collection[SeriesRef], policy: UnknownPolicy, hints: Hints
 ) -> dict[SeriesRef, Resolution]:
     """Return what each of `refs` resolves to; what the policy adopts is registered on the way."""
     adopt = policy is UnknownPolicy.ADOPT
     async with connection.transaction():
         devices = await _devices(connection, {ref.device for ref in refs}, adopt=adopt)
-        targets, refused = await _targets(connection, refs, devices, adopt=adopt)
-        datapoints = await _datapoints(connection, targets, units, adopt=adopt)
+        targets, refused = await _targets(connection, refs, devices, hints.foreign, adopt=adopt)
+        datapoints = await _datapoints(connection, targets, hints, adopt=adopt)
         resolved: dict[SeriesRef, Resolution] = dict(refused)
         for ref, device in targets.items():
             resolved[ref] = _resolve(ref, device, datapoints.get(device.template_id, _NOTHING))
@@ -59,6 +61,7 @@ async def _targets(
     connection: asyncpg.Connection,
     refs: Collection[SeriesRef],
     devices: Mapping[DeviceRef, DeviceRow],
+    foreign: Collection[SeriesRef],
     *,
     adopt: bool,
 ) -> tuple[dict[SeriesRef, DeviceRow], dict[SeriesRef, Resolution]]:
@@ -74,7 +77,11 @@ async def _targets(
         return targets, refused
     controllers = {pin.controller_id for pin in pins.values()}
     sensors = await repository.find_pins(connection, controllers)
-    empty = {pin: repository.sensor_name(ref) for ref, pin in pins.items() if pin not in sensors}
+    empty = {
+        pin: repository.sensor_name(ref)
+        for ref, pin in pins.items()
+        if pin not in sensors and ref not in foreign
+    }
     if empty and adopt:
         await repository.adopt_lock(connection)
         await repository.adopt_sensors(connection, empty)
@@ -83,19 +90,19 @@ async def _targets(
         if pin in sensors:
             targets[ref] = sensors[pin]
         else:
-            refused[ref] = PIN_EMPTY
+            refused[ref] = PIN_FOREIGN if adopt else PIN_EMPTY
     return targets, refused
 
 
 async def _datapoints(
-    connection: asyncpg.Connection, targets: Mapping[SeriesRef, DeviceRow], units: Units, *, adopt: bool
+    connection: asyncpg.Connection, targets: Mapping[SeriesRef, DeviceRow], hints: Hints, *, adopt: bool
 ) -> dict[int, Datapoints]:
     templates = {device.template_id for device in targets.values()}
     labels = {ref.label for ref in targets if ref.label}
     found = await _find_datapoints(connection, templates, labels)
     known = {(template_id, label) for template_id, rows in found.items() for label in rows}
     missing = {
-        (device.template_id, ref.label): units.get(ref)
+        (device.template_id, ref.label): hints.units.get(ref)
         for ref, device in targets.items()
         if ref.label and (device.template_id, ref.label) not in known
     }

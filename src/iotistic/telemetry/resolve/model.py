@@ -1,9 +1,11 @@
 """What a series resolves to."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from iotistic.telemetry.decode.modbus import FrameField
+from iotistic.telemetry.model import SeriesRef
 
 
 class UnknownPolicy(StrEnum):
@@ -45,3 +47,13 @@ class Refusal:
 
 
 Resolution = Series | Sensor | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What messages tell about series that are met for the first time, for those that are adopted."""
+
+    units: Mapping[SeriesRef, str]
+    """Units that payloads name."""
+    foreign: Collection[SeriesRef]
+    """Series whose frames are not of the kind that an adopted sensor sends."""

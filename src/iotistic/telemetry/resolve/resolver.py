@@ -8,7 +8,7 @@ fills again with the series that actually arrive. A look-up during which a chang
 own batch and is not kept.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
@@ -29,18 +29,18 @@ from iotistic.telemetry.model import (
     SeriesRef,
     concat_rows,
 )
-from iotistic.telemetry.resolve.model import Refusal, Resolution, Sensor, Series
+from iotistic.telemetry.resolve.model import Hints, Refusal, Resolution, Sensor, Series
 
 _UNRESOLVED, _SERIES, _OTHER = 0, 1, 2
 _MAX_UNIT_CHARS = 32
+ADOPTED_FRAME_BYTES = 3 + 12 + 2
+"""Length of a climate sensor's frame: header, twelve data bytes, checksum."""
 
 
 class Directory(Protocol):
     """Where series are looked up."""
 
-    async def look_up(
-        self, refs: Collection[SeriesRef], units: Mapping[SeriesRef, str]
-    ) -> dict[SeriesRef, Resolution]:
+    async def look_up(self, refs: Collection[SeriesRef], hints: Hints) -> dict[SeriesRef, Resolution]:
         """Return what each of `refs` resolves to; raise Unavailable when that cannot be known now."""
         ...
 
@@ -106,7 +106,8 @@ class Resolver:
             return view
         changes = self._changes
         refs = {table.refs[series]: series for series in missing}
-        found = await self._directory.look_up(list(refs), _units(missing, table, messages))
+        hints = Hints(_units(missing, table, messages), _foreign(decoded, table))
+        found = await self._directory.look_up(list(refs), hints)
         if self._changes != changes:  # what was read may be out of date: serve this batch, keep nothing
             view = view.copy()
         for ref, resolution in found.items():
@@ -224,6 +225,16 @@ def dead_letters(failures: list[Failure], messages: Messages) -> list[DeadLetter
         )
         for place, found in sorted(by_message.items())
     ]
+
+
+def _foreign(decoded: Decoded, table: SeriesTable) -> set[SeriesRef]:
+    """Return the series with frames that are longer or shorter than those of an adopted sensor."""
+    return {
+        table.refs[series]
+        for frames in decoded.frames
+        if frames.data.shape[1] != ADOPTED_FRAME_BYTES
+        for series in np.unique(frames.series).tolist()
+    }
 
 
 def _units(missing: dict[int, int], table: SeriesTable, messages: Messages) -> dict[SeriesRef, str]:
