@@ -14,6 +14,7 @@ Invariants:
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 
@@ -125,7 +126,22 @@ class BulkSubscriber:
         if self._outgoing is not None:
             self._send(goodbye)
             await self._outgoing.flush(_FLUSH_WITHIN_S)
+            await self._read_out(_FLUSH_WITHIN_S)
         self.abandon()
+
+    async def _read_out(self, within_s: float) -> None:
+        """Read and forget what still comes, until the broker closes.
+
+        A socket closed with unread data resets the connection, and the broker may then never read the
+        acknowledgements that are on their way to it; its own close says that it has.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while (sock := self._socket) is not None and loop.time() < deadline:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._wait_readable(sock)
+            self._read_some()
 
     def _send(self, octets: bytes) -> None:
         if self._outgoing is not None:
