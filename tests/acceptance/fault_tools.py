@@ -95,14 +95,17 @@ class Site:
     def until_whole(self, killed_name, killed_pid):
         """Wait until another process stands where the killed one was, and all say that they are ready."""
 
-        def whole():
+        def missing():
             present = self.children()
-            if killed_pid in present[killed_name] or not all(present.values()):
-                return False
+            absent = [name for name, pids in present.items() if not pids or killed_pid in pids]
             urls = json.loads((self.home / "run" / "endpoints.json").read_text())["health"]
-            return all(_ready(url, self.ready["ca"]) for url in urls.values())
+            return absent + [name for name, url in urls.items() if not _ready(url, self.ready["ca"])]
 
-        until(whole, WHOLE_WITHIN_S, lambda: self.log.read_text()[-4000:])
+        until(
+            lambda: not missing(),
+            WHOLE_WITHIN_S,
+            lambda: f"after {killed_name} was killed: {missing()}\n{self.log.read_text()[-4000:]}",
+        )
 
     def stop(self):
         if self.process.poll() is None:

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 _HOUSEKEEPING_EVERY_S = 3600.0
 _RETRY_FIRST_S = 0.5
-_RETRY_MOST_S = 30.0
+_RETRY_MOST_S = 5.0
 # Counting stops here: a backlog of days must not be counted every five seconds.
 _COUNT_UP_TO = 100_000
 
