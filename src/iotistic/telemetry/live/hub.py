@@ -1,7 +1,8 @@
 """The API's side of the live feed: one connection to each worker's socket, fanned out to watchers.
 
-The run folder is looked at once a second for sockets of new workers; a connection that ends is tried
-again as long as its socket stands. Nothing here waits for a watcher: see `Subscription`.
+The run folder is looked at ten times a second for sockets of new workers: no watcher sees what they
+commit before. A connection that ends is tried again as long as its socket stands. Nothing here waits for
+a watcher: see `Subscription`.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from iotistic.telemetry.live.subscription import LiveFilter, Subscription
 log = structlog.get_logger()
 
 SOCKET_PATTERN = "live-*.sock"
-_SCAN_S = 1.0
+_SCAN_S = 0.1
 _READ_BYTES = 1024 * 1024
 _STALE_S = 5.0
 
