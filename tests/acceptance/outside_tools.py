@@ -201,6 +201,13 @@ class Connection:
         self.client.subscribe(topic_filter, 1)
         until(lambda: len(self.subscribed) > before, 10)
 
+    def close(self):
+        """End the connection; the client closes its last sockets when nothing refers to it any more."""
+        self.client.disconnect()
+        self.client.loop_stop()
+        for name in ("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_message"):
+            setattr(self.client, name, None)
+
 
 @contextlib.contextmanager
 def connection(*place, **how):
@@ -209,8 +216,7 @@ def connection(*place, **how):
         assert opened.connected.wait(10), "the broker did not accept the connection"
         yield opened
     finally:
-        opened.client.disconnect()
-        opened.client.loop_stop()
+        opened.close()
 
 
 def as_device(site, identity, **how):

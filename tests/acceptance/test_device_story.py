@@ -206,6 +206,19 @@ def test_query_shows_the_reading_in_the_terminal(running, device):
     assert "1 readings" in iotistic(running, "query", device.mac, label, "--from", "-5m").stdout
 
 
+def test_query_shows_cards_in_the_terminal(running, device):
+    label = "J3/reader-2"
+    with as_device(running, device) as wire:
+        wire.publish(device.topic(ACCESS, "J3", "reader-2"), {"timestamp": stamp(), "data": "0451-ß"})
+    until(lambda: latest(running, device.mac).get(label), VISIBLE_WITHIN_S)
+    events = said_json(running, "query", colons(device.mac), label, "--from", "-5m")["events"]
+    told = iotistic(running, "query", device.mac, label, "--from", "-5m").stdout
+
+    assert [(event["label"], event["value"]) for event in events] == [(label, "0451-ß")]
+    assert "0451-ß" in told
+    assert "no readings" not in told
+
+
 def template(running, name, *datapoints):
     made = api(running, "POST", "/templates", {"name": name, "type": "Modbus sensor"})
     api(running, "PUT", f"/templates/{made['id']}/datapoints", {"items": list(datapoints)})

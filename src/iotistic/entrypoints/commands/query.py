@@ -12,11 +12,12 @@ from iotistic.entrypoints.installation import connect
 from iotistic.entrypoints.live.chart import Bar, chart, plot_width
 from iotistic.entrypoints.output import emit
 from iotistic.kernel.errors import Invalid
-from iotistic.telemetry.query.schemas import Series, SeriesAnswer
+from iotistic.telemetry.query.schemas import EventPage, Series, SeriesAnswer, TextEvent
 
 app = App(name="query", help_format="plaintext")
 
 _CHART_LINES = 14
+_EVENT_COLUMNS = ("timestamp", "value")
 
 
 class FormatsExclusive(Invalid):
@@ -36,7 +37,9 @@ def query(
     csv: Annotated[bool, Parameter(negative="")] = False,
     json: AsJson = False,
 ) -> None:
-    """Show one series as a chart; --csv and --json give its buckets.
+    """Show one series as a chart, texts such as cards as a list; --csv and --json give the buckets.
+
+    --json has the texts too, as `events`, newest first.
 
     Parameters
     ----------
@@ -55,21 +58,30 @@ def query(
     """
     if csv and json:
         raise FormatsExclusive
-    path = f"/telemetry/devices/{device}/series"
+    path = f"/telemetry/devices/{device}"
     width = shutil.get_terminal_size((100, 24)).columns
     # A bucket that is narrower than a column would leave gaps in the chart.
     most = points if csv or json else min(points, plot_width(width))
-    asked = {"datapoint": datapoint, "from": start, "to": end, "points": most}
+    between = {"datapoint": datapoint, "from": start, "to": end}
     api = connect()
     if csv:
-        sys.stdout.write(api.request("GET", path, params={**asked, "format": "csv"}).text)
+        asked = {**between, "points": most, "format": "csv"}
+        sys.stdout.write(api.request("GET", f"{path}/series", params=asked).text)
         return
-    answer = api.get(path, SeriesAnswer, **asked)
+    answer = api.get(f"{path}/series", SeriesAnswer, **between, points=most)
+    events = api.get(f"{path}/events", EventPage, **between, limit=points).items
     if json:
-        emit(answer, json=True)
+        emit({**answer.model_dump(), "events": events}, json=True)
     else:
-        for series in answer.series:
+        _show(answer, events, width=width)
+
+
+def _show(answer: SeriesAnswer, events: list[TextEvent], *, width: int) -> None:
+    for series in answer.series:
+        if series.buckets or not events:
             _draw(answer, series, width=width)
+    if events:
+        emit(events, json=False, columns=_EVENT_COLUMNS)
 
 
 def _draw(answer: SeriesAnswer, series: Series, *, width: int) -> None:
