@@ -6,6 +6,7 @@ import pytest
 
 from iotistic.entrypoints import catalogue
 from iotistic.entrypoints.cli import main
+from iotistic.entrypoints.commands.options import device_path
 from iotistic.kernel.errors import IotisticError
 
 
@@ -58,6 +59,10 @@ def test_an_error_is_one_json_object_when_json_is_asked_for(tmp_path, monkeypatc
     captured = capsys.readouterr()
     assert captured.out == ""
     assert json.loads(captured.err)["error"]["code"] == "installation.not_running"
+
+
+def test_a_devices_name_is_one_part_of_a_path_whatever_signs_it_has():
+    assert device_path("F2 x J3/sensor-1?") == "/telemetry/devices/F2%20x%20J3%2Fsensor-1%3F"
 
 
 def test_an_endless_listing_into_a_closed_pipe_ends_quietly():

@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from iotistic.entrypoints.commands.options import AsJson
+from iotistic.entrypoints.commands.options import AsJson, device_path
 from iotistic.entrypoints.installation import connect
 from iotistic.entrypoints.output import emit
 from iotistic.telemetry.query.schemas import Datapoints, DeviceDetail, DevicePage, DeviceSummary, LatestValues
@@ -48,7 +48,7 @@ def show(device: str, *, json: AsJson = False) -> None:
         Id, MAC, uuid, external key, or a name that only one device has.
     """
     api = connect()
-    detail = api.get(f"/telemetry/devices/{device}", DeviceDetail)
+    detail = api.get(device_path(device), DeviceDetail)
     datapoints = api.get(f"/telemetry/devices/{detail.id}/datapoints", Datapoints).items
     latest = api.get("/telemetry/latest", LatestValues, device=[detail.id]).items
     if json:

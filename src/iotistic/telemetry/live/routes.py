@@ -41,7 +41,7 @@ class StreamQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     device: list[_Name] = Field(
-        default_factory=list[str], max_length=_MOST_FILTERS, description="Id, MAC, uuid or external key."
+        default_factory=list[str], max_length=_MOST_FILTERS, description="Id, MAC, uuid, external key or name."
     )
     datapoint: list[_Name] = Field(
         default_factory=list[str], max_length=_MOST_FILTERS, description="Label or id of a datapoint."

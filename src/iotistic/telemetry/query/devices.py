@@ -7,6 +7,8 @@ from iotistic.telemetry.query.parameters import DeviceOrder, DevicesQuery
 from iotistic.telemetry.query.references import (
     CursorKey,
     DatapointUnknown,
+    DeviceAmbiguous,
+    DeviceReference,
     DeviceUnknown,
     Key,
     decode_cursor,
@@ -28,6 +30,7 @@ from iotistic.telemetry.query.schemas import (
 from iotistic.telemetry.query.times import from_us, to_us
 from iotistic.telemetry.statements import Record
 
+_NAMED_IDS = 10
 _ORDER_KEYS = {"id": Key.ID, "name": Key.TEXT, "last_seen": Key.TIME}
 
 
@@ -53,14 +56,28 @@ class DeviceQueries:
         return DevicePage(items=items, next_cursor=_cursor(query.sort, kept[-1]) if more else None)
 
     async def find(self, text: str) -> Record:
-        """Return the device named by id, MAC, uuid or external key; raise DeviceUnknown."""
-        device = await self._repository.device(parse_device_reference(text))
+        """Return the device that `text` names: id, MAC, uuid, external key, or a name that one device has.
+
+        Raises DeviceUnknown and DeviceAmbiguous.
+        """
+        device = await self._repository.device(parse_device_reference(text)) or await self._called(text)
         if device is None:
             raise DeviceUnknown(
                 device=text[:200],
-                hint="name it by its id, MAC, uuid or external key; GET /devices lists them",
+                hint="name it by its id, MAC, uuid, external key or whole name; GET /devices lists them",
             )
         return device
+
+    async def _called(self, name: str) -> Record | None:
+        ids = await self._repository.devices_called(name, _NAMED_IDS)
+        if len(ids) > 1:
+            listed = ", ".join(map(str, ids))
+            raise DeviceAmbiguous(
+                f"several devices are called {name[:200]!r}: {listed}{' …' if len(ids) == _NAMED_IDS else ''}",
+                hint="name the one that is meant by its id",
+                devices=ids,
+            )
+        return await self._repository.device(DeviceReference.of_id(ids[0])) if ids else None
 
     async def detail(self, text: str) -> DeviceDetail:
         """Return a device with its connectors and pins, or the pins it sits on."""
@@ -105,9 +122,15 @@ class DeviceQueries:
 
     async def latest(self, texts: Sequence[str]) -> list[LatestValue]:
         """Return the newest reading of every datapoint of the named devices."""
-        devices = [await self.find(text) for text in texts]
-        rows = await self._repository.latest(sorted({device["id"] for device in devices}))
+        rows = await self._repository.latest(sorted(await self._ids(texts)))
         return [LatestValue.model_validate(dict(row)) for row in rows]
+
+    async def _ids(self, texts: Sequence[str]) -> set[int]:
+        """Return the ids of the named devices; ids, which programs ask with, are looked up together."""
+        numbers = [number for text in texts if (number := parse_id(text)) is not None]
+        existing = await self._repository.devices_existing(numbers)
+        rest = [text for text in texts if parse_id(text) not in existing]
+        return existing | {(await self.find(text))["id"] for text in rest}
 
 
 def _connectors(pins: Sequence[Record]) -> list[Connector]:

@@ -86,7 +86,9 @@ class LatestQuery(Parameters):
     """Which devices' latest values."""
 
     device: list[Text] = Field(
-        min_length=1, max_length=MOST_LATEST, description="Id, MAC, uuid or external key; may be repeated."
+        min_length=1,
+        max_length=MOST_LATEST,
+        description="Id, MAC, uuid, external key or name; may be repeated.",
     )
 
 

@@ -35,6 +35,14 @@ ORDER BY d.id IS NOT DISTINCT FROM $1 DESC, d.macaddress IS NOT DISTINCT FROM $2
          d.uuid IS NOT DISTINCT FROM $3 DESC
 LIMIT 1;
 
+-- name: devices_existing
+-- Which of the ids $1 are devices.
+SELECT id FROM devices WHERE id = ANY ($1::integer[]);
+
+-- name: devices_called
+-- Ids of devices with the name $1, $2 at most.
+SELECT id FROM devices WHERE devicename = $1::text ORDER BY id LIMIT $2::integer;
+
 -- name: devices
 -- One page of devices with their template, the number of datapoints they show and the time of the newest reading.
 -- $1 text to search, $2 the same without separators, $3 template, $4 seen since; $5 and $6: beyond this key and id.

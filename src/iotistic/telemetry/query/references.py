@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from iotistic.contracts.mac import Mac, MacInvalid, parse_mac
-from iotistic.kernel.errors import Invalid, NotFound
+from iotistic.kernel.errors import Conflict, Invalid, NotFound
 from iotistic.telemetry.query.times import LATEST, to_us
 
 _MOST_INTEGER = 2**31 - 1
@@ -44,6 +44,12 @@ class DeviceUnknown(NotFound):
     code = "device.unknown"
 
 
+class DeviceAmbiguous(Conflict):
+    """Several devices have this name."""
+
+    code = "device.ambiguous"
+
+
 class DatapointUnknown(NotFound):
     """The device has no such datapoint."""
 
@@ -63,12 +69,20 @@ class ParameterInvalid(Invalid):
 
 @dataclass(frozen=True)
 class DeviceReference:
-    """The ways in which one text may name a device; several can be meant at once."""
+    """The ways in which one text may name a device; several can be meant at once.
+
+    A device's name is not among them: it is looked at only when nothing else fits.
+    """
 
     id: int | None
     mac: Mac | None
     uuid: UUID | None
-    external_key: str
+    external_key: str | None
+
+    @classmethod
+    def of_id(cls, device_id: int) -> "DeviceReference":
+        """Return the reference that means this device and no other."""
+        return cls(id=device_id, mac=None, uuid=None, external_key=None)
 
 
 def parse_device_reference(text: str) -> DeviceReference:

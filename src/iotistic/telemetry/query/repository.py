@@ -89,6 +89,14 @@ class QueryRepository:
             "device", reference.id, reference.mac, reference.uuid, reference.external_key
         )
 
+    async def devices_called(self, name: str, limit: int) -> list[int]:
+        """Return the ids of devices with exactly this name, `limit` at most."""
+        return [row["id"] for row in await self._statements.fetch("devices_called", name, limit)]
+
+    async def devices_existing(self, ids: list[int]) -> set[int]:
+        """Return those of `ids` that are devices."""
+        return {row["id"] for row in await self._statements.fetch("devices_existing", ids)}
+
     async def pins(self, device_id: int) -> Sequence[Record]:
         """Return the pins of a controller, and those that a sensor device sits on."""
         return await self._statements.fetch("pins", device_id)

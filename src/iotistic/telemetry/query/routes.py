@@ -35,7 +35,8 @@ DeviceText = Annotated[
     str,
     Path(
         alias="device",
-        description="Id, MAC (aa:bb:cc:dd:ee:ff, aa-bb-…, aabb…), uuid or external key of a device.",
+        description="Id, MAC (aa:bb:cc:dd:ee:ff, aa-bb-…, aabb…), uuid or external key of a device, or its name "
+        "where no other has it; percent-encoded.",
         min_length=1,
         max_length=200,
         examples=["aa:bb:cc:dd:ee:01"],
@@ -50,6 +51,8 @@ def query_router(service: QueryService, access: BearerAuth) -> APIRouter:
     router = APIRouter(dependencies=[Depends(access)])
     _add_device_routes(router, service)
     _add_history_routes(router, service)
+    # Last: a name may hold a slash, so its route takes whatever the others leave.
+    _add_device_route(router, service)
     return router
 
 
@@ -59,17 +62,12 @@ def _add_device_routes(router: APIRouter, service: QueryService) -> None:
         """List devices with their newest reading's time, page by page."""
         return await service.devices.page(query)
 
-    @router.get("/devices/{device}", operation_id="get_device", tags=["devices"])
-    async def get_device(device: DeviceText) -> DeviceDetail:
-        """Show one device; a controller with its connectors, pins and sensor devices."""
-        return await service.devices.detail(device)
-
-    @router.get("/devices/{device}/datapoints", operation_id="list_datapoints", tags=["devices"])
+    @router.get("/devices/{device:path}/datapoints", operation_id="list_datapoints", tags=["devices"])
     async def list_datapoints(device: DeviceText) -> Datapoints:
         """List what a device's template says it measures."""
         return Datapoints(items=await service.devices.datapoints(device))
 
-    @router.get("/devices/{device}/latest", operation_id="get_device_latest", tags=["readings"])
+    @router.get("/devices/{device:path}/latest", operation_id="get_device_latest", tags=["readings"])
     async def get_device_latest(device: DeviceText) -> LatestValues:
         """Show the newest reading of every datapoint of one device, text readings too."""
         return LatestValues(items=await service.devices.latest([device]))
@@ -84,12 +82,12 @@ def _add_device_routes(router: APIRouter, service: QueryService) -> None:
         """Show how much there is, and how much comes in now."""
         return await service.stats()
 
-    _ = list_devices, get_device, list_datapoints, get_device_latest, get_latest, get_stats
+    _ = list_devices, list_datapoints, get_device_latest, get_latest, get_stats
 
 
 def _add_history_routes(router: APIRouter, service: QueryService) -> None:
     @router.get(
-        "/devices/{device}/series",
+        "/devices/{device:path}/series",
         operation_id="get_series",
         tags=["readings"],
         response_model=SeriesAnswer,
@@ -109,7 +107,7 @@ def _add_history_routes(router: APIRouter, service: QueryService) -> None:
         return answer
 
     @router.get(
-        "/devices/{device}/readings",
+        "/devices/{device:path}/readings",
         operation_id="list_readings",
         tags=["readings"],
         response_model=ReadingPage,
@@ -124,12 +122,21 @@ def _add_history_routes(router: APIRouter, service: QueryService) -> None:
             return StreamingResponse(_readings_csv(rows), media_type=MEDIA_TYPE)
         return await service.readings.page(device, query)
 
-    @router.get("/devices/{device}/events", operation_id="list_events", tags=["readings"])
+    @router.get("/devices/{device:path}/events", operation_id="list_events", tags=["readings"])
     async def list_events(device: DeviceText, query: Annotated[EventsQuery, Query()]) -> EventPage:
         """List text readings, such as cards shown to a reader, newest first."""
         return await service.readings.events(device, query)
 
     _ = get_series, list_readings, list_events
+
+
+def _add_device_route(router: APIRouter, service: QueryService) -> None:
+    @router.get("/devices/{device:path}", operation_id="get_device", tags=["devices"])
+    async def get_device(device: DeviceText) -> DeviceDetail:
+        """Show one device; a controller with its connectors, pins and sensor devices."""
+        return await service.devices.detail(device)
+
+    _ = get_device
 
 
 def _series_csv(answer: SeriesAnswer) -> str:

@@ -36,13 +36,13 @@ def _add_device_routes(router: APIRouter, service: RegistryService) -> None:
         """Register a device by its MAC or external key."""
         return await service.register(new)
 
-    @router.patch("/devices/{device}", operation_id="change_device", tags=["devices"])
+    @router.patch("/devices/{device:path}", operation_id="change_device", tags=["devices"])
     async def change_device(device: DeviceText, change: DeviceChange) -> DeviceDetail:
         """Change a device's name or template; what is absent stays."""
         return await service.change(device, change)
 
     @router.put(
-        "/devices/{device}/connectors/{connector}/pins/{pin}", operation_id="set_pin", tags=["devices"]
+        "/devices/{device:path}/connectors/{connector}/pins/{pin}", operation_id="set_pin", tags=["devices"]
     )
     async def set_pin(device: DeviceText, connector: Number, pin: Number, sensor: PinSensor) -> DeviceDetail:
         """Say which kind of sensor sits on a controller's pin; answers the sensor device."""

@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 from api_builders import MAC, Store, at
@@ -36,6 +37,45 @@ async def test_a_device_is_found_by_any_of_its_names(api, store, controller):
 
     assert {detail["id"] for detail in details} == {controller}
     assert (details[0]["mac"], details[0]["is_controller"]) == ("aa:bb:cc:dd:ee:01", True)
+
+
+async def test_a_device_is_found_by_its_name_in_every_route_whatever_signs_it_has(api, store):
+    names = "F2 x J3/sensor-1", "a/b/latest c", "100% ünï?#&"
+    devices = [await store.device(name) for name in names]
+    await store.connection.execute("UPDATE devices SET externalkey = 'key of ' || devicename")
+    paths = [f"/devices/{quote(name, safe='')}" for name in names]
+
+    found = [(await get(api, path))["id"] for path in paths]
+    others = [
+        await api.get(f"{path}/{what}") for path in paths for what in ("latest", "events", "datapoints")
+    ]
+    renamed = await api.patch(paths[0], json={"name": "plain"})
+    assert found == devices
+    assert {answer.status_code for answer in others} == {200}
+    assert renamed.json()["name"] == "plain"
+
+
+async def test_a_name_that_several_devices_have_is_refused_with_their_ids(api, store):
+    devices = [await store.device(name) for name in ("one", "other")]
+    await store.connection.execute("UPDATE devices SET devicename = 'twin'")
+
+    answer = await api.get("/devices/twin")
+    assert (answer.status_code, answer.json()["code"]) == (409, "device.ambiguous")
+    assert answer.json()["fields"]["devices"] == devices
+
+
+async def test_an_external_key_wins_over_a_name(api, store):
+    await store.device("other")
+    keyed = await store.device("keyed")
+    await store.connection.execute("UPDATE devices SET devicename = 'keyed' WHERE id <> $1", keyed)
+
+    assert (await get(api, "/devices/keyed"))["id"] == keyed
+
+
+async def test_latest_values_of_an_unknown_id_are_a_404(api, controller):
+    answer = await api.get("/latest", params={"device": [controller, 99999]})
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "device.unknown")
 
 
 async def test_an_unknown_device_is_a_404_with_a_stable_code(api):
