@@ -7,11 +7,13 @@ pipe through us would lose none, but would block the engine whenever we are slow
 
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import IO
 
 MAX_BYTES = 16 * 1024 * 1024
 KEPT = 3
+_rotating = threading.Lock()
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -30,15 +32,17 @@ def rotate(path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
 
     Older files move on to `.2` and so forth; `kept` of them stay.
     """
-    if size(path) <= max_bytes:
-        return False
-    for number in range(kept - 1, 0, -1):
-        older = path.with_name(f"{path.name}.{number}")
-        if older.exists():
-            older.replace(path.with_name(f"{path.name}.{number + 1}"))
-    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
-    os.truncate(path, 0)
-    return True
+    # Two that see the same large file would otherwise move it on twice, the second time empty.
+    with _rotating:
+        if size(path) <= max_bytes:
+            return False
+        for number in range(kept - 1, 0, -1):
+            older = path.with_name(f"{path.name}.{number}")
+            if older.exists():
+                older.replace(path.with_name(f"{path.name}.{number + 1}"))
+        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        os.truncate(path, 0)
+        return True
 
 
 def tail(path: Path, *, since: int = 0, lines: int = 12) -> str:

@@ -20,6 +20,7 @@ import structlog
 from iotistic.entrypoints.installation import Endpoints
 from iotistic.entrypoints.up import lock
 from iotistic.entrypoints.up.logconsole import LogConsole
+from iotistic.entrypoints.up.logkeeper import kept_small
 from iotistic.entrypoints.up.progress import Progress
 from iotistic.entrypoints.up.runner import Runner
 from iotistic.entrypoints.up.settings import UpSettings
@@ -52,7 +53,8 @@ class Session:
             self._catch_signals()
             supervisor = Supervisor(self._hear)
             try:
-                await self._until_asked(self._start_and_stay(supervisor))
+                async with kept_small(home.logs):
+                    await self._until_asked(self._start_and_stay(supervisor))
             finally:
                 home.endpoints.unlink(missing_ok=True)
                 code = await self._stop(supervisor)
