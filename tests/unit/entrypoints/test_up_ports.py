@@ -49,6 +49,16 @@ def test_a_remembered_port_wins_over_the_default_but_not_over_one_that_was_set(t
     assert choose(UpSettings(api_port=free), {"api": taken_port})["api"].wanted == free
 
 
+@pytest.mark.enable_socket
+def test_addresses_of_metrics_hold_still_between_starts():
+    first = choose(UpSettings(workers=2), {})
+    numbers = {name: choice.port for name, choice in first.items()}
+
+    second = choose(UpSettings(workers=2), numbers)
+    observed = ("up", "maintenance", "ingest-0", "ingest-1")
+    assert {name: second[name].port for name in observed} == {name: numbers[name] for name in observed}
+
+
 def test_a_damaged_memory_counts_as_none(home):
     (home.path / "up.json").write_text("{ half a li")
 

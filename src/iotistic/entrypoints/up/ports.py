@@ -34,6 +34,7 @@ def choose(settings: UpSettings, remembered: Mapping[str, int]) -> dict[str, Cho
         "pki": (settings.pki_port, open_to),
         "mqtt": (settings.mqtt_port, open_to),
         "mqtt_service": (0, LOOPBACK),
+        **dict.fromkeys(_observed(settings), (0, LOOPBACK)),
     }
     chosen: dict[str, Chosen] = {}
     for name, (preferred, host) in wishes.items():
@@ -42,6 +43,11 @@ def choose(settings: UpSettings, remembered: Mapping[str, int]) -> dict[str, Cho
         port = _free(wanted, host, taken={choice.port for choice in chosen.values()})
         chosen[name] = Chosen(port, wanted or port)
     return chosen
+
+
+def _observed(settings: UpSettings) -> list[str]:
+    """Name what serves health and metrics only; remembered too, so that scrape targets hold still."""
+    return ["up", "maintenance", *(f"ingest-{worker}" for worker in range(settings.workers))]
 
 
 def _free(wanted: int, host: str, *, taken: set[int]) -> int:

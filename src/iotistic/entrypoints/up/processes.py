@@ -8,7 +8,6 @@ from iotistic.entrypoints.up.ports import LOOPBACK, Chosen
 from iotistic.entrypoints.up.probes import ready_at
 from iotistic.entrypoints.up.settings import UpSettings
 from iotistic.kernel.home import Home
-from iotistic.kernel.process import pick_port
 
 _DRAIN_WITHIN_S = 30.0
 _SIMULATED_INTERVAL_S = 5
@@ -46,7 +45,7 @@ class Processes:
 
     def ingest(self, worker: int, *, on_ready: Callable[[], Awaitable[None]] | None) -> OwnProcess:
         """One ingest worker; it finishes the batch in its hands before it ends."""
-        port = pick_port(0)
+        port = self.ports[f"ingest-{worker}"].port
         process = self._observed(
             f"ingest-{worker}",
             port,
@@ -59,7 +58,7 @@ class Processes:
 
     def maintenance(self) -> OwnProcess:
         """Partitions, rollups and retention."""
-        port = pick_port(0)
+        port = self.ports["maintenance"].port
         return self._observed("maintenance", port, METRICS_PORT=str(port))
 
     def simulator(self) -> OwnProcess:

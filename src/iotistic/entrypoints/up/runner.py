@@ -13,6 +13,7 @@ import iotistic
 from iotistic.entrypoints.installation import Endpoints
 from iotistic.entrypoints.up import memory
 from iotistic.entrypoints.up.engines import Mosquitto, Postgres
+from iotistic.entrypoints.up.observer import Observer
 from iotistic.entrypoints.up.parts import OwnProcess
 from iotistic.entrypoints.up.ports import LOOPBACK, choose
 from iotistic.entrypoints.up.processes import Processes, local_host
@@ -60,6 +61,7 @@ class Runner:
         if not self.settings.mqtt_broker_url:
             await self._broker()
         await self._ingest(processes)
+        await self._observer()
         endpoints = self._endpoints()
         endpoints.write(self.home)
         if self.settings.simulate:
@@ -154,6 +156,11 @@ class Runner:
                 await retirement.start()
                 await retirement.finish()
 
+    async def _observer(self) -> None:
+        observer = Observer(self.home, self.ports["up"].port, self.supervisor.states)
+        await self.supervisor.start(observer)
+        self._health[observer.name] = observer.health_url
+
     async def _start_observed(self, *parts: OwnProcess) -> None:
         await self.supervisor.start(*parts)
         self._health |= {part.name: part.health_url for part in parts if part.health_url}
@@ -170,6 +177,6 @@ class Runner:
         )
 
     def _remember(self, *, workers: int) -> None:
-        numbers = {name: choice.port for name, choice in self.ports.items()}
+        numbers = {**self._past.ports, **{name: choice.port for name, choice in self.ports.items()}}
         self._past = replace(self._past, ports=numbers, workers=workers)
         memory.remember(self.home, self._past)
