@@ -13,6 +13,8 @@ fingerprint() {
 }
 
 make_environment() {
+    # Apart from the quiet step below, so that its progress and its own reason for failing are seen.
+    sh scripts/uv.sh --version >/dev/null || exit 1
     say "installing Python packages into .venv (once; a minute or two)"
     set -- sync --frozen --all-extras
     if python3.11 -c '' 2>/dev/null; then
@@ -37,10 +39,7 @@ is_missing() {
     esac
 }
 
-if [ ! -x .venv/bin/python ] || [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ]; then
-    make_environment
-fi
-
+# First what may ask for a password or be refused: nobody likes to wait for that.
 missing=
 for program in "$@"; do
     if is_missing "$program"; then
@@ -50,4 +49,8 @@ done
 if [ -n "$missing" ]; then
     # shellcheck disable=SC2086  # a list of package names
     sh scripts/packages.sh $missing
+fi
+
+if [ ! -x .venv/bin/python ] || [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ]; then
+    make_environment
 fi

@@ -21,10 +21,12 @@ works() {
 
 install_uv() {
     say "installing uv into $tools (the package installer; not found on this machine)"
+    command -v python3 >/dev/null 2>&1 || fail "there is no python3 on this machine" \
+        "install it with your system's package manager (apt-get install python3)"
     mkdir -p "$tools"
-    with_venv || with_pip || with_system_package || fail \
-        "uv is missing, and python3 has neither venv nor pip to install it with" \
-        "install python3-venv (apt-get install python3-venv), or uv itself: https://docs.astral.sh/uv"
+    with_venv || with_pip || with_own_pip || fail \
+        "uv could not be installed (a reason, if there is one, stands above)" \
+        "check the network and run make again, or install uv yourself: https://docs.astral.sh/uv"
 }
 
 with_venv() {
@@ -38,12 +40,21 @@ with_venv() {
 
 with_pip() {
     python3 -m pip --version >/dev/null 2>&1 || return 1
-    quietly "$tools/uv.log" python3 -m pip install --quiet --target "$tools/uv-pip" --upgrade uv || return 1
-    place "$tools/uv-pip/bin/uv"
+    into_folder python3 -m pip
 }
 
-with_system_package() {
-    sh scripts/packages.sh python3-venv && with_venv
+# Debian's python3 has neither of both, and installing them would take root.
+with_own_pip() {
+    pip=$(python3 scripts/fetch_pip.py "$tools" 2>"$tools/uv.log") || {
+        tail -n 1 "$tools/uv.log" >&2
+        return 1
+    }
+    into_folder python3 "$pip/pip"
+}
+
+into_folder() {
+    quietly "$tools/uv.log" "$@" install --quiet --target "$tools/uv-pip" --upgrade uv || return 1
+    place "$tools/uv-pip/bin/uv"
 }
 
 place() {
