@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import os
 import pwd
+import random
 import resource
 import shutil
 import signal
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import IO
 
 _PR_SET_PDEATHSIG = 1
+_QUIET_PORTS = range(20_000, 32_000)
+_TRIES = 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 SERVICE_ACCOUNT_NAME = "iotistic"
@@ -134,8 +137,13 @@ async def stop(
 
 
 def pick_port(preferred: int, *, host: str = "127.0.0.1") -> int:
-    """Return `preferred` when it can be bound on `host`, otherwise a free port."""
-    for port in (preferred, 0):
+    """Return `preferred` when it can be bound on `host`, otherwise a free port.
+
+    Free ones are looked for below the range that the system gives to outgoing connections: one of
+    those could take the port while whatever listens on it is being restarted.
+    """
+    below_ephemeral = random.sample(_QUIET_PORTS, _TRIES)
+    for port in (preferred, *below_ephemeral, 0) if preferred else (*below_ephemeral, 0):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
