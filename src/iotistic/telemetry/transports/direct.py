@@ -102,6 +102,7 @@ class DirectTransport:
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             receiving.cancel()
+            await asyncio.wait([receiving])  # until it has let go of the socket, which leaving reads from
             await self._drain(workers)
             if retire is not None and not stop.is_set() and self.idle:
                 await self._subscriber.end_session()
