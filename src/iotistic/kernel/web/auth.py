@@ -134,15 +134,13 @@ class BearerAuth(AccessRule):
 
     async def __call__(self, request: Request, credentials: _Credentials) -> Principal:
         """Raise Unauthenticated (401), ScopeMissing (403) or RateLimited (429)."""
-        address = caller_address(request)
-        if self._attempts:
-            self._attempts.check(address)
         if credentials is None:
             raise Unauthenticated(hint="send the header Authorization: Bearer <token>")
         caller = await self._source.find(credentials.credentials)
         if caller is None:
+            # Only wrong tokens meet the limit: they cannot lock out who has the right one.
             if self._attempts:
-                # Asked again: others of a burst may have failed while this one was looked up.
+                address = caller_address(request)
                 self._attempts.check(address)
                 self._attempts.failed(address)
             raise Unauthenticated("the token is not valid", hint="it may be mistyped, expired or revoked")
