@@ -27,6 +27,7 @@ from iotistic.kernel.mqtt.packets import (
 
 READY_WITHIN_S = 60
 WHOLE_WITHIN_S = 45
+FREE_PORTS = {"API_PORT": "0", "PKI_PORT": "0", "MQTT_PORT": "0"}
 PATTERNS = {
     "ingest": ("iotistic", "ingest"),
     "broker": ("mosquitto",),
@@ -46,7 +47,7 @@ class Site:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "iotistic", "up", "--plain", *options],
-                env={**os.environ, "IOTISTIC_HOME": str(self.folder / "home"), **environment},
+                env={**os.environ, **FREE_PORTS, "IOTISTIC_HOME": str(self.folder / "home"), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
