@@ -71,6 +71,14 @@ def test_a_wrong_password_is_bad_credentials():
     assert event.fields["reason"] == "bad_credentials"
 
 
+def test_a_peer_that_goes_away_in_the_handshake_is_no_refusal():
+    gone = "OpenSSL Error[0]: error:0A000126:SSL routines::unexpected eof while reading"
+    events = read(OPENED, gone, "Client <unknown> disconnected: Protocol error.", OPENED,
+                  "Client <unknown> disconnected: Protocol error.")  # fmt: skip
+
+    assert [event.name for event in events] == ["broker.client_disconnected", "broker.client_refused"]
+
+
 def test_a_device_whose_connection_breaks_off_is_not_reported_as_refused():
     ended = "OpenSSL Error[0]: error:0A000126:SSL routines::unexpected eof while reading"
     *_, event = read(OPENED, IDENTIFIED, ended, f"Client {MAC} closed its connection.")

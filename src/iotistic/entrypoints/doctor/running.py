@@ -4,17 +4,16 @@ import asyncio
 import email.utils
 import os
 import socket
-import ssl
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx2
 from cryptography import x509
 
 import iotistic
+from iotistic.entrypoints.doctor.broker import broker_finding
 from iotistic.entrypoints.doctor.check import Finding, failed, ok, skipped, warning
 from iotistic.entrypoints.installation import Endpoints, NotRunning, running_endpoints
 from iotistic.entrypoints.up.memory import recall
@@ -47,7 +46,7 @@ def running_findings(settings: UpSettings) -> Iterator[Finding]:
         yield ok("running", f"in {endpoints.home}")
         yield from _processes(endpoints)
         yield _api_clock(endpoints)
-        yield _broker(endpoints)
+        yield broker_finding(endpoints, settings)
     yield asyncio.run(_database(settings))
     yield from _certificates(home)
 
@@ -89,23 +88,6 @@ def _api_clock(endpoints: Endpoints) -> Finding:
     if off > _CLOCK_TOLERANCE_S:
         return failed("clock of the API", f"{off:.0f} s away from ours", "the clock jumped: restart, use NTP")
     return ok("clock of the API", "agrees with ours")
-
-
-def _broker(endpoints: Endpoints) -> Finding:
-    """Connect as a device would, and check the broker's certificate against our authority."""
-    address = urlsplit(endpoints.mqtt)
-    host, port = address.hostname or "", address.port or 8883
-    trust = ssl.create_default_context(cafile=endpoints.ca)
-    try:
-        with (
-            socket.create_connection((host, port), timeout=_TIMEOUT_S) as plain,
-            trust.wrap_socket(plain, server_hostname=host) as secure,
-        ):
-            return ok("broker", f"{endpoints.mqtt}, {secure.version()}, certificate valid")
-    except ssl.SSLCertVerificationError as exc:
-        return failed("broker", exc.verify_message, "delete pki/broker.crt and start again for a new one")
-    except OSError as exc:
-        return failed("broker", f"{endpoints.mqtt}: {exc}", f"see {endpoints.home}/logs/up.log")
 
 
 async def _database(settings: UpSettings) -> Finding:

@@ -71,6 +71,7 @@ class LineReader:
         self._pending: dict[str, int] = {}
         self._devices: set[str] = set()
         self._tls_error: tuple[Refusal, str] | None = None
+        self._hung_up = False
         self._handlers = (
             (_OPENED, self._opened),
             (_IDENTIFIED, self._identified),
@@ -118,6 +119,7 @@ class LineReader:
     def _tls_failed(self, line: re.Match[str]) -> None:
         """Remember the TLS error; of several lines the first that we know counts."""
         if "unexpected eof" in line[1]:  # a peer that went away without a word, which radio links do
+            self._hung_up = True
             return
         reason = _tls_refusal(line[1])
         if self._tls_error is None or self._tls_error[0] is Refusal.TLS_FAILED:
@@ -136,9 +138,14 @@ class LineReader:
     def _gone(self, line: re.Match[str]) -> BrokerEvent:
         client, address, why = line["client"], line["address"], (line["why"] + line["rest"]).strip(" .:")
         tls_error, self._tls_error = self._tls_error, None
+        hung_up, self._hung_up = self._hung_up, False
         self._devices.discard(client)
         known = client != "<unknown>"
-        if refusal := _refusal(why, tls_error, known=known):
+        # The broker says "protocol error" of whoever went away in the middle of a handshake, too.
+        refusal = (
+            None if hung_up and not known and tls_error is None else _refusal(why, tls_error, known=known)
+        )
+        if refusal:
             fields: dict[str, object] = {"reason": str(refusal), "client": client if known else None}
             fields |= self._peer(address) | ({"detail": tls_error[1]} if tls_error else {})
             return BrokerEvent("broker.client_refused", "warning", fields)
