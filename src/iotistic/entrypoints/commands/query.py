@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from iotistic.entrypoints.commands.options import AsJson
+from iotistic.entrypoints.commands.options import AsJson, device_path
 from iotistic.entrypoints.installation import connect
 from iotistic.entrypoints.live.chart import Bar, chart, plot_width
 from iotistic.entrypoints.output import emit
@@ -44,7 +44,7 @@ def query(
     Parameters
     ----------
     device
-        Id, MAC, uuid or external key.
+        Id, MAC, uuid, external key, or a name that only one device has.
     datapoint
         Label or id of the datapoint.
     start
@@ -58,7 +58,7 @@ def query(
     """
     if csv and json:
         raise FormatsExclusive
-    path = f"/telemetry/devices/{device}"
+    path = device_path(device)
     width = shutil.get_terminal_size((100, 24)).columns
     # A bucket that is narrower than a column would leave gaps in the chart.
     most = points if csv or json else min(points, plot_width(width))
