@@ -10,8 +10,18 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 import structlog
+from pydantic import field_validator
 
 from iotistic.kernel.settings import Settings
+
+
+class LogLevel(StrEnum):
+    """The lowest level that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 class LogFormat(StrEnum):
@@ -25,10 +35,15 @@ class LogFormat(StrEnum):
 class LogSettings(Settings):
     """What is logged, and how."""
 
-    log_level: str = "info"
+    log_level: LogLevel = LogLevel.INFO
     """Lowest level written: debug, info, warning or error."""
     log_format: LogFormat = LogFormat.AUTO
     """`auto` writes console lines to a terminal and JSON lines elsewhere."""
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
 
 def configure_logging(settings: LogSettings, *, process: str, stream: TextIO | None = None) -> None:
@@ -37,7 +52,7 @@ def configure_logging(settings: LogSettings, *, process: str, stream: TextIO | N
     The default is standard error; a process that owns the terminal for something else gives a file.
     """
     target = stream or sys.stderr
-    level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     as_json = settings.log_format is LogFormat.JSON or (
         settings.log_format is LogFormat.AUTO and not target.isatty()
     )
