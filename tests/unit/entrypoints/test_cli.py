@@ -65,6 +65,12 @@ def test_a_devices_name_is_one_part_of_a_path_whatever_signs_it_has():
     assert device_path("F2 x J3/sensor-1?") == "/telemetry/devices/F2%20x%20J3%2Fsensor-1%3F"
 
 
+def test_help_offers_no_negative_of_a_plain_switch(capsys):
+    assert exit_code("watch", "--help") == 0
+
+    assert "--no-" not in capsys.readouterr().out
+
+
 def test_an_endless_listing_into_a_closed_pipe_ends_quietly():
     script = f"{sys.executable} -m iotistic completion show bash | head -n 1"
 

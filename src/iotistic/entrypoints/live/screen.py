@@ -1,4 +1,4 @@
-"""The live table's loop: refresh once a second in a thread, draw, until cancelled."""
+"""The live table: drawn once, or refreshed once a second in a thread until cancelled."""
 
 import asyncio
 import time
@@ -13,6 +13,7 @@ from iotistic.entrypoints.live.feed import Feed
 from iotistic.entrypoints.live.view import draw
 
 _EVERY_S = 1.0
+_ALL_LINES = 1_000_000
 
 
 async def show(api: Api, health: Mapping[str, str], *, console: Console | None = None) -> None:
@@ -27,3 +28,12 @@ async def show(api: Api, health: Mapping[str, str], *, console: Console | None =
             picture = draw(board, width=target.width, height=target.height, docs=f"{api.url}/docs")
             live.update(picture, refresh=True)
             await asyncio.sleep(max(0.05, _EVERY_S - (time.monotonic() - began)))
+
+
+def print_once(api: Api, health: Mapping[str, str], *, console: Console | None = None) -> None:
+    """Print the table as it is now; into a file or a pipe with all rows. Raises what goes wrong."""
+    board = Board()
+    Feed(api, health).ask(board)
+    target = console or Console()
+    height = target.height if target.is_terminal else _ALL_LINES
+    target.print(draw(board, width=target.width, height=height, docs=f"{api.url}/docs"))
