@@ -49,4 +49,7 @@ def require_interval(standing: list[Certificate], now: datetime) -> None:
     """
     renewed = [one.issued_at for one in standing if one.issued_by.startswith(_RENEWAL)]
     if renewed and (wait := max(renewed) + RENEWAL_INTERVAL - now) > timedelta(0):
-        raise RenewedTooSoon(retry_after_s=wait.total_seconds())
+        raise RenewedTooSoon(
+            hint=f"use the certificate of the last renewal, or ask again in {wait.total_seconds():.0f} s",
+            retry_after_s=wait.total_seconds(),
+        )

@@ -179,6 +179,7 @@ async def test_a_device_renews_with_its_old_certificate_right_after_enrolment(au
     assert certificate.public_key() == key.public_key()
     assert repeated.json() == renewed.json()
     assert (hasty.status_code, hasty.json()["code"]) == (429, "pki.renewed_too_soon")
+    assert "ask again in" in hasty.json()["hint"]
 
 
 async def test_at_most_two_certificates_of_a_device_are_valid(authority, operator, connection, tmp_path):

@@ -133,6 +133,8 @@ async def test_unknown_paths_and_methods_are_problems_too():
         wrong = await client.put("/api/orders")
 
     assert (unknown.status_code, unknown.json()["code"]) == (404, "http.not_found")
+    assert "/nowhere" in unknown.json()["detail"]
+    assert "/docs" in unknown.json()["hint"]
     assert (wrong.status_code, wrong.json()["code"]) == (405, "http.method_not_allowed")
 
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +21,8 @@ from starlette.responses import Response
 from iotistic.kernel.errors import Conflict, Denied, Invalid, IotisticError, NotFound, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
+_SHOWN_PATH = 80  # characters
+_SHOWN_PARTS = 4
 
 
 class Unauthenticated(Denied):
@@ -111,15 +114,25 @@ async def _kernel_error(_request: Request, exc: Exception) -> Response:
     return error_response(cast("IotisticError", exc))
 
 
-async def _http_error(_request: Request, exc: Exception) -> Response:
+async def _http_error(request: Request, exc: Exception) -> Response:
     error = cast("HTTPException", exc)
     status = HTTPStatus(error.status_code)
     code = f"http.{status.name.lower()}"
-    return problem_response(status, code=code, detail=str(error.detail), headers=error.headers)
+    detail, hint = str(error.detail), None
+    if status is HTTPStatus.NOT_FOUND and detail == status.phrase:
+        detail = f"There is nothing at {_family(request.url.path)}."
+        hint = "the routes are listed at /docs and in /openapi.json of the same address"
+    return problem_response(status, code=code, detail=detail, hint=hint, headers=error.headers)
 
 
-async def _validation_error(_request: Request, exc: Exception) -> Response:
-    faults = _faults(cast("RequestValidationError", exc).errors())
+def _family(path: str) -> str:
+    """Return the start of `path`, which says where its sender believed to be; the rest may be long or secret."""
+    parts = path[:_SHOWN_PATH].split("/")
+    return "/".join(parts[: _SHOWN_PARTS + 1]) + ("/…" if len(parts) > _SHOWN_PARTS + 1 else "")
+
+
+async def _validation_error(request: Request, exc: Exception) -> Response:
+    faults = _faults(cast("RequestValidationError", exc).errors(), _query_names(request))
     return problem_response(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         code="request.invalid",
@@ -128,9 +141,30 @@ async def _validation_error(_request: Request, exc: Exception) -> Response:
     )
 
 
-def _faults(errors: Sequence[Any]) -> dict[str, str]:
+def _faults(errors: Sequence[Any], query_names: Sequence[str]) -> dict[str, str]:
     """Return the reason by field; the value given is not repeated, it may be a secret."""
-    return {".".join(str(part) for part in error["loc"]): str(error["msg"]) for error in errors}
+    unknown = f"there is no such parameter; known are {', '.join(query_names)}"
+    return {
+        ".".join(str(part) for part in error["loc"]): unknown
+        if query_names and error["type"] == "extra_forbidden" and error["loc"][0] == "query"
+        else str(error["msg"])
+        for error in errors
+    }
+
+
+def _query_names(request: Request) -> list[str]:
+    """Return the query parameters that the route of `request` knows."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return []
+    names: list[str] = []
+    for field in route.dependant.query_params:
+        model = field.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            names += [one.alias or name for name, one in model.model_fields.items()]
+        else:
+            names.append(field.alias)
+    return names
 
 
 def install_problem_handlers(app: FastAPI) -> None:

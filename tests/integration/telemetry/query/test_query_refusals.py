@@ -63,6 +63,13 @@ async def test_a_bad_parameter_is_named(api, store):
     assert [list(answer.json()["fields"]) for answer in answers] == [[field] for _, _, field in BAD]
 
 
+async def test_a_mistyped_parameter_is_answered_with_the_ones_that_there_are(api):
+    answer = await api.get("/devices", params={"limits": 5})
+
+    said = answer.json()["fields"]["query.limits"]
+    assert "q, template, seen_since, sort, cursor, limit" in said
+
+
 async def test_a_cursor_of_another_list_is_refused(api, store):
     for name in ("a", "b"):
         await store.device(name)
