@@ -44,7 +44,8 @@ SELECT id FROM devices WHERE id = ANY ($1::integer[]);
 SELECT id FROM devices WHERE devicename = $1::text ORDER BY id LIMIT $2::integer;
 
 -- name: devices
--- One page of devices with their template, the number of datapoints they show and the time of the newest reading.
+-- One page of devices with their template, the number of datapoints they show and the time of the newest reading,
+-- which for a controller may be one of a sensor on its pins.
 -- $1 text to search, $2 the same without separators, $3 template, $4 seen since; $5 and $6: beyond this key and id.
 -- {key}, {type}, {direction} and {beyond} come from a closed list of orders.
 SELECT d.id, d.devicename AS name, d.uuid, d.macaddress AS mac, d.externalkey AS external_key,
@@ -54,7 +55,8 @@ FROM devices d
 JOIN devicetemplates t ON t.id = d.devicetemplateid
 JOIN devicetypes y ON y.id = t.devicetypeid
 CROSS JOIN LATERAL (
-    SELECT max(coalesce(r."timestamp", e."timestamp")) AS last_seen, count(*) AS datapoints
+    SELECT max(coalesce(r."timestamp", e."timestamp")) AS last_seen,
+           count(*) FILTER (WHERE shown.device_id = d.id) AS datapoints
     FROM device_datapoints shown
     LEFT JOIN LATERAL (
         SELECT n."timestamp" FROM decoded_data n
@@ -66,7 +68,9 @@ CROSS JOIN LATERAL (
         WHERE r."timestamp" IS NULL AND n.device_id = shown.device_id AND n.datapoint_id = shown.datapoint_id
         ORDER BY n."timestamp" DESC LIMIT 1
     ) e ON true
-    WHERE shown.device_id = d.id
+    WHERE shown.device_id = ANY (d.id || ARRAY(
+        SELECT p.deviceid FROM connectors c JOIN pins p ON p.connectorid = c.id WHERE c.controllerid = d.id
+    ))
 ) s
 WHERE ($1::text IS NULL OR d.devicename ILIKE $1 OR d.externalkey ILIKE $1 OR d.uuid::text ILIKE $1
        OR d.macaddress ILIKE $2::text)

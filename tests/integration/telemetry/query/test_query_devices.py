@@ -8,6 +8,8 @@ from urllib.parse import quote
 import pytest
 from api_builders import MAC, Store, at
 
+CLIMATE = "Climate sensor (temperature, humidity, CO2)"
+
 
 async def get(api, path: str, **parameters) -> dict:
     answer = await api.get(path, params=parameters)
@@ -121,6 +123,17 @@ async def test_devices_are_filtered_by_text_template_and_time(api, store, contro
     assert await found(seen_since="2026-03-09T00:00:01Z") == []
     [item] = (await get(api, "/devices", q="boiler"))["items"]
     assert (item["last_seen"], item["datapoints"]) == ("2026-03-09T00:00:00Z", 1)
+
+
+async def test_a_controller_is_seen_when_a_sensor_on_its_pins_is(api, store, controller):
+    path = f"/devices/{MAC}/connectors/1/pins/1"
+    sensor = (await api.put(path, json={"template": CLIMATE})).json()["id"]
+    datapoint = await store.datapoint("t", template=CLIMATE)
+    await store.add([(at("08 00:00:00"), sensor, datapoint, 1.0)])
+
+    seen = {item["id"]: item for item in (await get(api, "/devices", sort="-last_seen"))["items"]}
+    assert seen[controller]["last_seen"] == seen[sensor]["last_seen"] == "2026-03-08T00:00:00Z"
+    assert (seen[controller]["datapoints"], seen[sensor]["datapoints"]) == (0, 1)
 
 
 async def test_latest_values_have_numbers_and_texts(api, store, controller):
