@@ -7,6 +7,7 @@ import datetime as dt
 import ipaddress
 import socket
 import ssl
+import tempfile
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -320,9 +321,17 @@ async def start_broker(folder: Path, *, device_port: int | None = None, **limits
     return Broker(home, server, authority, ExitStack())
 
 
+@pytest.fixture(scope="session")
+def broker_folder() -> Iterator[Path]:
+    """Make a folder that the broker's account can walk to, which pytest's own is not for root."""
+    with tempfile.TemporaryDirectory(prefix="iotistic-broker-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def session_broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Broker]:
-    broker = await start_broker(tmp_path_factory.mktemp("broker"))
+async def session_broker(broker_folder: Path) -> AsyncIterator[Broker]:
+    broker = await start_broker(broker_folder)
     yield broker
     await broker.server.stop()
 

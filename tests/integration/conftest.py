@@ -12,7 +12,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from broker_fixtures import broker, own_broker, session_broker  # noqa: F401 - fixtures for all
+from broker_fixtures import broker, broker_folder, own_broker, session_broker  # noqa: F401 - fixtures for all
 
 import iotistic
 from iotistic.kernel.home import Home
@@ -23,6 +23,17 @@ from iotistic.kernel.postgres.server import PostgresServer
 
 MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
 _numbers = itertools.count(1)
+
+
+@pytest.fixture
+def tmp_path():
+    """A folder as pytest's own, but one that the engines' account can walk to when root runs the tests.
+
+    A home that it cannot reach gets folders in the machine's /var/lib, which would outlive the test.
+    """
+    with tempfile.TemporaryDirectory(prefix="iotistic-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
