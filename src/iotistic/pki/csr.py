@@ -36,7 +36,7 @@ def check_csr(pem: str) -> PublicKey:
         request = x509.load_pem_x509_csr(pem.encode())
         signed = request.is_signature_valid
         key = request.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as exc:
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm, InvalidSignature) as exc:
         raise CsrInvalid(
             "this is not a PEM certificate signing request", hint="openssl req -new makes one"
         ) from exc

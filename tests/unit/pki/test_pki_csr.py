@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -76,6 +78,15 @@ def test_a_request_that_its_key_did_not_sign_is_refused():
 def test_what_is_no_request_is_refused(text):
     with pytest.raises(CsrInvalid):
         check_csr(text)
+
+
+def test_a_request_of_an_unknown_version_is_refused():
+    der = x509.load_pem_x509_csr(GOOD.encode()).public_bytes(serialization.Encoding.DER)
+    version_14 = der.replace(b"\x02\x01\x00", b"\x02\x01\x0d", 1)
+    pem = base64.encodebytes(version_14).decode()
+
+    with pytest.raises(CsrInvalid):
+        check_csr(f"-----BEGIN CERTIFICATE REQUEST-----\n{pem}-----END CERTIFICATE REQUEST-----\n")
 
 
 @settings(max_examples=200, deadline=None)
