@@ -14,12 +14,20 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from iotistic.kernel.errors import Invalid
 from iotistic.kernel.settings import Settings
+
+
+class HomeUnusable(Invalid):
+    """The folder of the installation cannot be made."""
+
+    code = "home.unusable"
 
 
 def default_home() -> Path:
     """Return the XDG state folder of this user."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    # expanduser() leaves the ~ of a user without a home folder (an unknown id in a container).
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111
     return Path(state) / "iotistic"
 
 
@@ -32,7 +40,15 @@ class HomeSettings(Settings):
     @property
     def home(self) -> "Home":
         """The layout below the folder."""
-        return Home(self.iotistic_home.expanduser().absolute())
+        path = self.iotistic_home
+        if str(path).startswith("~"):
+            try:
+                path = path.expanduser()
+            except RuntimeError as exc:
+                raise HomeUnusable(
+                    "this user has no home folder", hint="set IOTISTIC_HOME to a folder that you can write to"
+                ) from exc
+        return Home(path.absolute())
 
 
 @dataclass(frozen=True)
@@ -42,10 +58,16 @@ class Home:
     path: Path
 
     def create(self) -> None:
-        """Make the folders; secrets and run files are for this user only."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o711)
-        for private in (self.secrets, self.pki, self.run, self.logs, self.simulator):
-            private.mkdir(exist_ok=True, mode=0o700)
+        """Make the folders; secrets and run files are for this user only. Raises HomeUnusable."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o711)
+            for private in (self.secrets, self.pki, self.run, self.logs, self.simulator):
+                private.mkdir(exist_ok=True, mode=0o700)
+        except OSError as exc:
+            raise HomeUnusable(
+                f"{exc.filename or self.path}: {exc.strerror}",
+                hint="set IOTISTIC_HOME to a folder that you can write to",
+            ) from exc
 
     @property
     def secrets(self) -> Path:
