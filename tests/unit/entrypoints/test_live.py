@@ -7,7 +7,7 @@ from rich.console import Console
 from iotistic.entrypoints.live.board import Board, sparkline
 from iotistic.entrypoints.live.chart import Bar, chart
 from iotistic.entrypoints.live.view import draw
-from iotistic.telemetry.query.schemas import DeviceSummary, LatestValue
+from iotistic.telemetry.query.schemas import DeviceSummary, LatestValue, Stats
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -37,6 +37,20 @@ def reading(device_id: int, value: float | None, *, text: str | None = None, at:
         value=value,
         text=text,
         received_at=at,
+    )
+
+
+def stats(*, messages_per_s: float = 0.0, devices: int = 1) -> Stats:
+    return Stats(
+        devices=devices,
+        rows_stored=0,
+        rows_stored_is_estimate=False,
+        dead_letters_open=0,
+        dead_letters_open_is_least=False,
+        messages_per_s=messages_per_s,
+        rows_per_s=0.0,
+        watchers=0,
+        workers=[],
     )
 
 
@@ -80,6 +94,33 @@ def test_a_low_terminal_shows_what_fits_and_says_how_many_are_hidden():
     text = picture(board, height=15)
     assert "and 22 more" in text
     assert len(text.splitlines()) <= 15
+
+
+def test_80_columns_are_enough_to_tell_the_sensors_of_a_controller_apart():
+    names = [f"F2 aabbccddee01 J3/sensor-{number}" for number in range(1, 4)]
+    board = Board(devices={number: device(number, name) for number, name in enumerate(names)})
+    board.take_latest([reading(number, 21.5) for number in range(3)])
+
+    text = picture(board, width=80)
+    assert [name for name in names if name in text] == names
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_rates_are_means_over_seconds_so_that_a_fleet_of_slow_devices_is_not_shown_idle():
+    board = Board()
+    for rate in (25.0, 0.0, 0.0, 0.0, 0.0):
+        board.take_stats(stats(messages_per_s=rate))
+
+    assert "5.0 messages/s" in picture(board)
+
+
+def test_devices_without_a_reading_are_waited_for_and_without_devices_the_simulator_is_named():
+    waiting, empty = Board(), Board()
+    waiting.take_stats(stats(devices=18))
+    empty.take_stats(stats(devices=0))
+
+    assert "waiting for a reading of 18 devices" in picture(waiting)
+    assert "iotistic simulate f2" in picture(empty)
 
 
 def test_no_line_is_wider_than_the_terminal():

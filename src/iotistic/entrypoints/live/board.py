@@ -8,6 +8,9 @@ from datetime import datetime
 from iotistic.telemetry.query.schemas import DeviceSummary, LatestValue, Stats
 
 HISTORY = 24
+RATE_SAMPLES = 10
+"""Seconds over which rates are shown: a fleet that reports every five seconds is not idle for four of them."""
+
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -53,9 +56,17 @@ class Board:
     devices: dict[int, DeviceSummary] = field(default_factory=dict[int, DeviceSummary])
     lines: dict[tuple[int, int], Line] = field(default_factory=dict[tuple[int, int], Line])
     stats: Stats | None = None
+    messages_per_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=RATE_SAMPLES))
+    rows_per_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=RATE_SAMPLES))
     dead_letters: Mapping[str, int] = field(default_factory=dict[str, int])
     health: Mapping[str, bool] = field(default_factory=dict[str, bool])
     trouble: str | None = None
+
+    def take_stats(self, stats: Stats) -> None:
+        """Take over the counters; called once a second."""
+        self.stats = stats
+        self.messages_per_s.append(stats.messages_per_s)
+        self.rows_per_s.append(stats.rows_per_s)
 
     def take_latest(self, values: Iterable[LatestValue]) -> None:
         """Take over last values; one that is newer than what is shown also extends the history."""

@@ -35,7 +35,7 @@ class Feed:
 
     def ask(self, board: Board) -> None:
         """Bring `board` up to date; raise what goes wrong."""
-        board.stats = self._api.get("/telemetry/stats", Stats)
+        board.take_stats(self._api.get("/telemetry/stats", Stats))
         if time.monotonic() - self._devices_at > _DEVICES_EVERY_S:
             self._refresh_rarely(board)
             self._devices_at = time.monotonic()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from statistics import fmean
 
 from rich.console import Group
 from rich.table import Table
@@ -24,7 +25,8 @@ def draw(board: Board, *, width: int, height: int, docs: str, now: datetime | No
     rows = board.rows()
     shown = _sample(rows, max(1, height - _FRAME_LINES))
     longest = max((len(device.name) for device, _ in shown), default=0)
-    name_width = max(len("device"), min(longest, _LONGEST_NAME, width // 3))
+    beside_one_value = width - _CELL_WIDTH - _AGE_WIDTH - 2
+    name_width = max(len("device"), min(longest, _LONGEST_NAME, max(beside_one_value, width // 3)))
     cells = max(1, (width - name_width - _AGE_WIDTH - 2) // (_CELL_WIDTH + 1))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=True, header_style="bold")
     table.add_column("device", width=name_width, no_wrap=True, overflow="ellipsis")
@@ -56,8 +58,8 @@ def _counters(board: Board) -> Text:
     about = "~" if stats.rows_stored_is_estimate else ""
     for number, what in (
         (f"{stats.devices:,}", "devices"),
-        (f"{stats.messages_per_s:,.1f}", "messages/s"),
-        (f"{stats.rows_per_s:,.1f}", "rows/s"),
+        (f"{fmean(board.messages_per_s):,.1f}", "messages/s"),
+        (f"{fmean(board.rows_per_s):,.1f}", "rows/s"),
         (f"{about}{stats.rows_stored:,}", "rows stored"),
     ):
         text.append(number, style="bold cyan").append(f" {what}   ")
@@ -67,7 +69,12 @@ def _counters(board: Board) -> Text:
 
 
 def _waiting(board: Board) -> Text:
-    said = "no readings yet; try `iotistic simulate f2`" if board.stats else ""
+    if board.stats is None:
+        return Text()
+    known = board.stats.devices
+    said = (
+        f"waiting for a reading of {known} devices" if known else "no devices yet; try `iotistic simulate f2`"
+    )
     return Text(said, style="dim")
 
 
