@@ -4,6 +4,7 @@ On a terminal the line of a running step has a spinner and gets its time when do
 printed once, when done.
 """
 
+import asyncio
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ class Progress:
                     yield
             else:
                 yield
+        except asyncio.CancelledError:
+            self._console.print(f"  [yellow]stopped[/]  {escape(name)}")
+            raise
         except BaseException:
             self._console.print(f"  [red]failed[/]  {escape(name)}")
             raise

@@ -99,10 +99,11 @@ class Session:
     def _introduce(self, runner: Runner, endpoints: Endpoints) -> None:
         say = self.progress.note
         say(f"API and its documentation: {endpoints.api}/docs")
-        say(f"devices connect to {endpoints.mqtt}, and get certificates from {endpoints.pki}")
+        say(f"devices connect to {endpoints.mqtt}")
+        say(f"devices get certificates from {endpoints.pki}")
         token_file = runner.home.api_token
         if runner.first_run:
-            say(f"token for the API, made once and kept in {token_file}:\n      {runner.token}")
+            say(f"token for the API, made once:\n      {runner.token}\n      kept in {token_file}")
         else:
             say(f"the token is in {token_file}")
 
