@@ -5,6 +5,9 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/say.sh
 
+[ -w . ] || [ -x .venv/bin/python ] || fail "$(pwd) cannot be written by $(id -un)" \
+    "run make in a copy that is yours: git clone $(pwd) ~/iotistic"
+
 stamp=.venv/.iotistic-setup
 
 # What the environment was made from; the folder is part of it because a moved .venv does not work.
