@@ -28,7 +28,8 @@ from iotistic.kernel.postgres.pool import database_errors, open_connection
 
 Progress = Callable[[str], None]
 
-PREFERRED_PORT = 0  # any free one, remembered: a well-known port would be taken by a neighbour during a restart
+# Any free port, remembered: a well-known one would be taken by a neighbour during a restart.
+PREFERRED_PORT = 0
 DATABASE = "iotistic"
 _HOST = "127.0.0.1"
 # Replaying several GB of log after a power cut takes minutes on a small machine.
