@@ -8,6 +8,7 @@ This is the one error edge: commands raise kernel errors and return None, or an 
 
 import difflib
 import importlib
+import io
 import json
 import os
 import sys
@@ -39,6 +40,7 @@ class PartMissing(Unavailable):
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit the process with its code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _never_fail_to_print()
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
@@ -52,6 +54,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _PIPE_CLOSED
     sys.exit(code)
+
+
+def _never_fail_to_print() -> None:
+    """Let a terminal without the character for ° or ▁ show a question mark instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in {"strict", "surrogateescape"}:
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
 
 
 def report(error: IotisticError, *, as_json: bool) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -92,3 +93,15 @@ def test_the_overview_loads_neither_the_parser_nor_the_renderer():
     )
 
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_terminal_that_knows_only_ascii_gets_question_marks_instead_of_a_traceback():
+    command = "from iotistic.entrypoints.cli import main; import sys; sys.argv = ['iotistic', '°']; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", command],
+        env={"PATH": os.environ["PATH"], "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (ended.returncode, b"Traceback" in ended.stderr) == (2, False)
+    assert b"there is no command" in ended.stderr

@@ -5,6 +5,7 @@ import sys
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from rich.console import Console
 
 from iotistic.entrypoints.installation import Api, Endpoints
 from iotistic.entrypoints.live.screen import show
@@ -57,7 +58,7 @@ def up(
         pki_port=pki_port,
         mqtt_port=mqtt_port,
     )
-    live = not settings.plain and sys.stdout.isatty()
+    live = not settings.plain and sys.stdout.isatty() and not Console().is_dumb_terminal
     return asyncio.run(Session(settings, screen=_screen if live else None).run())
 
 
