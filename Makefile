@@ -15,7 +15,7 @@ run: ## Start everything with 4 simulated controllers and a live table; Ctrl-C s
 	@exec $(BIN)/iotistic up --simulate 4 $(ARGS)
 
 test: ## Lint, types, import contracts and every test
-	@sh scripts/setup.sh mosquitto mosquitto-clients
+	@sh scripts/setup.sh mosquitto mosquitto-clients openssl
 	@sh scripts/lint.sh
 	@sh scripts/step.sh "types (pyright)" $(BIN)/pyright
 	@$(BIN)/pytest -q $(ARGS)
