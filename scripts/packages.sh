@@ -20,7 +20,7 @@ elif command -v sudo >/dev/null 2>&1; then
     fi
 else
     fail "installing these system packages needs root, and there is no sudo: $*" \
-        "run as root: apt-get install $*"
+        "run as root: apt-get update && apt-get install $*; then run make again"
 fi
 
 log=$(mktemp)
