@@ -73,9 +73,15 @@ def device(running, folder):
     return enrolled(running, folder)
 
 
+@pytest.fixture(scope="module")
+def wired(running, folder):
+    """The device behind `wire`: one with two connections would have them end each other for ever."""
+    return enrolled(running, folder)
+
+
 @pytest.fixture(scope="module", params=[V311, V5], ids=["mqtt-3.1.1", "mqtt-5"])
-def wire(request, running, device):
-    with as_device(running, device, version=request.param) as wire:
+def wire(request, running, wired):
+    with as_device(running, wired, version=request.param) as wire:
         yield wire
 
 
@@ -161,20 +167,20 @@ def shown(reading):
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: f"{message[2]}-{message[3]}")
-def test_what_a_component_says_is_everywhere_at_once(running, device, wire, stream, message):
+def test_what_a_component_says_is_everywhere_at_once(running, wired, wire, stream, message):
     kind, mode, connector, component, said, expected = message
     at, before = stamp(), len(stream.events)
     pin = int(component[-1]) if mode == SENSOR else 0
     time_in_answers = at.replace(" ", "T") + "Z"
 
     def answered():
-        of = sensor_on(running, device.mac, int(connector[1]), pin) if pin else device.mac
+        of = sensor_on(running, wired.mac, int(connector[1]), pin) if pin else wired.mac
         values = latest(running, of) if of else {}
         return {
             label: shown(value) for label, value in values.items() if value["timestamp"] == time_in_answers
         }
 
-    wire.publish(device.topic(mode, connector, component, kind), said | {"timestamp": at})
+    wire.publish(wired.topic(mode, connector, component, kind), said | {"timestamp": at})
     sent_at = time.monotonic()
     until(lambda: len(stream.since(before, at=time_in_answers)) == len(expected), VISIBLE_WITHIN_S)
     until(lambda: answered() == expected, VISIBLE_WITHIN_S, lambda: str(answered()))
@@ -187,10 +193,10 @@ def test_what_a_component_says_is_everywhere_at_once(running, device, wire, stre
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_every_quality_of_service_arrives(running, device, wire, stream, qos):
+def test_every_quality_of_service_arrives(running, wired, wire, stream, qos):
     before = len(stream.events)
     said = STATUS | {"timestamp": stamp()}
-    wire.publish(device.topic(ALARM, "J4", "motion-sensor-5"), said, qos)
+    wire.publish(wired.topic(ALARM, "J4", "motion-sensor-5"), said, qos)
 
     until(lambda: stream.since(before, at=said["timestamp"].replace(" ", "T") + "Z"), VISIBLE_WITHIN_S)
 
