@@ -4,7 +4,7 @@ Invariants:
 - a part is watched from the moment it is ready until stopping begins; once stopping has begun nothing
   is started again;
 - `stop` may be called at any time, also while parts are still starting;
-- the wait before a restart doubles from 0.1 s to 30 s and is forgotten after five seconds of good health.
+- the wait before a restart doubles from 0.1 s to 5 s and is forgotten after five seconds of good health.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from iotistic.kernel import logfiles
 from iotistic.kernel.errors import IotisticError
 
 _FIRST_WAIT_S = 0.1
-_LONGEST_WAIT_S = 30.0
+_LONGEST_WAIT_S = 5.0  # an ingest worker that waits longer is an outage of its own
 _HEALTHY_AFTER_S = 5.0
 _LOUD_AFTER = 3  # deaths in a row
 
