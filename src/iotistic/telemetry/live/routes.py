@@ -41,7 +41,9 @@ class StreamQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     device: list[_Name] = Field(
-        default_factory=list[str], max_length=_MOST_FILTERS, description="Id, MAC, uuid, external key or name."
+        default_factory=list[str],
+        max_length=_MOST_FILTERS,
+        description="Id, MAC, uuid, external key or name.",
     )
     datapoint: list[_Name] = Field(
         default_factory=list[str], max_length=_MOST_FILTERS, description="Label or id of a datapoint."
