@@ -29,6 +29,9 @@ _RETRY_MOST_S = 5.0
 # Counting stops here: a backlog of days must not be counted every five seconds.
 _COUNT_UP_TO = 100_000
 
+# What too much work at once may end in. (A server that was away says nothing about the amount.)
+_TOO_MUCH = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.InsufficientResourcesError)
+
 _FIGURES = f"""
 SELECT extract(epoch FROM $1 - rolled_until)::float8 AS minutes_lag,
        extract(epoch FROM $1 - hours_rolled_until)::float8 AS hours_lag,
@@ -108,10 +111,13 @@ class Keeper:
                 await self._rest(pause_s * random.uniform(0.5, 1))  # noqa: S311  jitter
                 pause_s = min(pause_s * 2, _RETRY_MOST_S)
             else:
-                if self._failures.pop(name, None):
-                    log.info("maintenance.recovered", loop=name)
+                self._note_success(name)
                 pause_s = _RETRY_FIRST_S
                 await self._rest(every_s)
+
+    def _note_success(self, name: str) -> None:
+        if self._failures.pop(name, None):
+            log.info("maintenance.recovered", loop=name)
 
     def _note_failure(self, name: str, exc: Exception) -> None:
         code = exc.code if isinstance(exc, IotisticError) else type(exc).__name__
@@ -127,12 +133,22 @@ class Keeper:
             return
 
     async def _roll_carefully(self) -> None:
-        self._roller.careful = "roll" in self._failures
-        await self._roll()
+        try:
+            await self._roll()
+        except _TOO_MUCH:
+            self._roller.careful = True
+            raise
+        self._roller.careful = False
 
     async def _roll(self) -> Round:
         now = self._clock()
-        done = await roll_due(self._roller, now, go_on=lambda: not self._stopping.is_set())
+        done = await roll_due(
+            self._roller,
+            now,
+            go_on=lambda: not self._stopping.is_set(),
+            # One transaction that worked ends a failure: a backlog may take many more.
+            on_done=lambda: self._note_success("roll"),
+        )
         figures = await self._pool.fetchrow(_FIGURES, now)
         if figures is not None:
             LAG.labels("1m").set(figures["minutes_lag"])

@@ -153,11 +153,16 @@ class Roller:
 
 
 async def roll_due(
-    roller: Roller, now: datetime, *, go_on: Callable[[], bool] = lambda: True, rounds: int = 1000
+    roller: Roller,
+    now: datetime,
+    *,
+    go_on: Callable[[], bool] = lambda: True,
+    on_done: Callable[[], None] = lambda: None,
+    rounds: int = 1000,
 ) -> Round:
     """Roll until nothing is due at `now`, `go_on` says no, or each level had `rounds` transactions.
 
-    Returns the sum of what was done.
+    Calls `on_done` after each transaction. Returns the sum of what was done.
     """
     total = Round()
     for level, roll in (("1m", roller.roll_minutes), ("1h", roller.roll_hours)):
@@ -166,6 +171,7 @@ async def roll_due(
                 return total
             started = time.perf_counter()
             done = await roll(now)
+            on_done()
             total = total.plus(done)
             if done.busy:
                 return total

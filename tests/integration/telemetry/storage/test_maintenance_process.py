@@ -164,3 +164,19 @@ async def test_one_run_from_the_command_line_does_everything_that_is_due(databas
     assert child.returncode == 0
     assert json.loads(out)["rolled"]["stored"] == 2
     assert await connection.fetchval(ALL_ROLLED)
+
+
+async def test_it_is_ready_again_after_the_first_work_that_succeeds_and_not_after_the_last(
+    database, connection, sink, port
+):
+    await sink.store([Row(HOURS_AGO, device_id, 1, 1.0) for device_id in range(900)], now=NOW)
+    await connection.execute("ALTER TABLE rollup_state RENAME TO away")
+    slowly = database.environment() | {"ROLLUP_LATE_PER_ROUND": "1"}
+    async with maintenance(slowly, port):
+        problem = (await answer(port, "/health/ready", status=503)).json()
+        await connection.execute("ALTER TABLE away RENAME TO rollup_state")
+        await answer(port, "/health/ready", status=200)
+        left = await connection.fetchval("SELECT count(*) FROM rollup_pending")
+
+    assert problem["checks"]["maintenance"].startswith("maintenance.failing")
+    assert left > 0
