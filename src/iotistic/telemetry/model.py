@@ -1,5 +1,6 @@
 """What flows between the stages: batches as columns, never one object per reading on the hot path."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,21 +14,44 @@ Bytes2D = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
+class Stamps:
+    """How senders numbered their messages: one entry per message, both -1 where it has no (valid) stamp."""
+
+    epoch: Int64s
+    sequence: Int64s
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    def split(self, at: int) -> "tuple[Stamps, Stamps]":
+        """Return the stamps before `at` and the others."""
+        return (
+            Stamps(self.epoch[:at], self.sequence[:at]),
+            Stamps(self.epoch[at:], self.sequence[at:]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Messages:
-    """Raw messages in order of arrival. `received_us` is when the batch was taken from the socket."""
+    """Raw messages in order of arrival. `received_us` is when the batch was taken from the socket.
+
+    `stamps` holds what senders wrote beside their payloads; None when no message has one.
+    """
 
     topics: list[bytes]
     payloads: list[bytes]
     received_us: int
+    stamps: Stamps | None = None
 
     def __len__(self) -> int:
         return len(self.topics)
 
     def split(self, at: int) -> "tuple[Messages, Messages]":
         """Return the messages before `at` and the others, each with the time of receipt it had."""
+        before, behind = (None, None) if self.stamps is None else self.stamps.split(at)
         return (
-            Messages(self.topics[:at], self.payloads[:at], self.received_us),
-            Messages(self.topics[at:], self.payloads[at:], self.received_us + at),
+            Messages(self.topics[:at], self.payloads[:at], self.received_us, before),
+            Messages(self.topics[at:], self.payloads[at:], self.received_us + at, behind),
         )
 
 
@@ -138,13 +162,32 @@ class DeadLetter(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Deliveries:
+    """The stamped messages of a batch, one entry each, in order of arrival.
+
+    `source` is the sender as the topic names it: `mac:<12 hex>`, `uuid:<uuid>` or `key:<key>`.
+    """
+
+    source: list[str]
+    epoch: Int64s
+    sequence: Int64s
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
-    """Everything that one batch writes, in one transaction."""
+    """Everything that one batch writes, in one transaction.
+
+    `deliveries` are the stamped messages that are stored once this is; None when there are none.
+    """
 
     rows: Rows
     events: list[EventRow]
     dead_letters: list[DeadLetter]
     received_us: int
+    deliveries: Deliveries | None = None
 
 
 def no_rows() -> Rows:
@@ -163,4 +206,16 @@ def concat_rows(parts: list[Rows]) -> Rows:
         np.concatenate([part.datapoint_id for part in parts]),
         np.concatenate([part.time_us for part in parts]),
         np.concatenate([part.value for part in parts]),
+    )
+
+
+def concat_deliveries(parts: Iterable[Deliveries | None]) -> Deliveries | None:
+    """Join deliveries in order; None when there are none."""
+    found = [part for part in parts if part is not None]
+    if len(found) <= 1:
+        return found[0] if found else None
+    return Deliveries(
+        [source for part in found for source in part.source],
+        np.concatenate([part.epoch for part in found]),
+        np.concatenate([part.sequence for part in found]),
     )
