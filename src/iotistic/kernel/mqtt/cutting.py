@@ -24,12 +24,13 @@ _MAX_LENGTH_BYTES = 4
 class RawMessages:
     """PUBLISH packets as offsets into the bytes they arrived in; arrays have one entry per message.
 
-    `packet_id` is 0 for a message of QoS 0.
+    `packet_id` is 0 for a message of QoS 0. Properties end where the payload starts.
     """
 
     data: bytes
     topic_start: Offsets
     topic_end: Offsets
+    properties_start: Offsets
     payload_start: Offsets
     payload_end: Offsets
     packet_id: npt.NDArray[np.uint16]
@@ -130,7 +131,7 @@ def _locate(data: bytes, octets: Bytes1D, at: Offsets, after: Offsets) -> RawMes
     payload_start = properties + properties_length
     if (payload_start > after).any():
         raise ProtocolError("a message ends before its fields do")
-    return RawMessages(data, topic_start, topic_end, payload_start, after, packet_id)
+    return RawMessages(data, topic_start, topic_end, properties, payload_start, after, packet_id)
 
 
 def _u16(octets: Bytes1D, at: Offsets) -> Offsets:

@@ -190,6 +190,10 @@ class FieldReader:
         else:
             into.texts[name] = self.text()
 
+    def skip_property(self, name: Property) -> None:
+        """Pass over the value of property `name`."""
+        self.read_property(name, Properties())
+
     def _number(self, name: Property) -> int | None:
         if name in _BYTES:
             number = self.byte()

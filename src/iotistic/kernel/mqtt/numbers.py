@@ -1,0 +1,149 @@
+"""Two whole numbers that senders write as user properties, read for thousands of messages at once.
+
+Most messages that carry them carry nothing else, in one order:
+
+    26 | 0 len | first name | 0 len | digits | 26 | 0 len | second name | 0 len | digits
+
+Those are read by array arithmetic, eight bytes a step. Every other layout is read property by property,
+which is correct and some fifty times slower. Messages without properties cost one comparison a batch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from iotistic.kernel.mqtt.cutting import Offsets, RawMessages
+from iotistic.kernel.mqtt.fields import PUBLISH_PROPERTIES, FieldReader, Property, ProtocolError
+
+Numbers = npt.NDArray[np.int64]
+_Words = npt.NDArray[np.uint64]
+
+ABSENT, UNREADABLE = -1, -2
+"""In place of both numbers: the message has neither; or it has one alone, twice, or no decimal number."""
+
+_MOST_DIGITS = 16
+_WORD = 8
+_NAME_BYTES = (5, 3)  # a head of eight bytes, and one of six with the length behind it
+_SHORTEST = 8 + 2 + 1 + 6 + 2 + 1
+_DECIMAL = frozenset(b"0123456789")
+
+
+@dataclass(frozen=True)
+class NumberNames:
+    """Names of the two properties: five and three ASCII characters, which fill the words they are read in."""
+
+    first: bytes
+    second: bytes
+
+    def __post_init__(self) -> None:
+        if (len(self.first), len(self.second)) != _NAME_BYTES:
+            raise ValueError("the names have five and three characters")
+
+    @property
+    def first_head(self) -> int:
+        """The eight bytes that the first property begins with."""
+        return int.from_bytes(b"\x26\0\x05" + self.first, "little")
+
+    @property
+    def second_head(self) -> int:
+        """The seven bytes that the second begins with; the eighth is the count of its digits."""
+        return int.from_bytes(b"\x26\0\x03" + self.second + b"\0", "little")
+
+
+def read_numbers(messages: RawMessages, names: NumberNames) -> tuple[Numbers, Numbers] | None:
+    """Return both numbers of each message, or None when no message has any property.
+
+    Numbers have 1 to 16 digits; ABSENT and UNREADABLE stand in both places.
+    """
+    start, end = messages.properties_start, messages.payload_start
+    carrying = start != end
+    if not carrying.any():
+        return None
+    first = np.full(len(messages), ABSENT, np.int64)
+    second = first.copy()
+    chosen = np.flatnonzero(carrying & (end - start >= _SHORTEST))
+    numbers = _read_usual(messages.data, start[chosen], end[chosen], names)
+    usual = numbers[0] >= 0
+    at = chosen[usual]
+    first[at], second[at] = numbers[0][usual], numbers[1][usual]
+    carrying[at] = False
+    for place in np.flatnonzero(carrying).tolist():
+        first[place], second[place] = _read_one(messages.data[start[place] : end[place]], names)
+    return first, second
+
+
+def _read_usual(data: bytes, start: Offsets, end: Offsets, names: NumberNames) -> tuple[Numbers, Numbers]:
+    """Return the numbers of messages in the usual layout, -1 for those in another."""
+    # Every place of the data as the eight bytes that begin there.
+    words = np.ndarray((max(0, len(data) - _WORD + 1),), "<u8", data, strides=(1,))
+    octets = np.frombuffer(data, np.uint8)
+    first_digits = octets[start + 9].astype(np.int64)
+    fits = (words[start] == np.uint64(names.first_head)) & (octets[start + 8] == 0)
+    fits &= (first_digits > 0) & (first_digits <= _MOST_DIGITS)
+    second_head = start + 10 + first_digits
+    fits &= second_head + _WORD < end
+    if not fits.all():
+        # What follows is read for all; where nothing fits, from a place that surely exists.
+        second_head = np.where(fits, second_head, start)
+        first_digits = np.where(fits, first_digits, 1)
+    head = words[second_head]
+    second_digits = (head >> np.uint64(56)).astype(np.int64)
+    fits &= (head & np.uint64((1 << 56) - 1)) == np.uint64(names.second_head)
+    fits &= (second_digits > 0) & (second_digits <= _MOST_DIGITS)
+    fits &= second_head + _WORD + second_digits == end
+    second_digits = np.where(fits, second_digits, 1)
+    first, first_ok = _decimals(words, start + 10 + first_digits, first_digits)
+    second, second_ok = _decimals(words, end, second_digits)
+    fits &= first_ok & second_ok
+    return np.where(fits, first, ABSENT), np.where(fits, second, ABSENT)
+
+
+def _decimals(words: _Words, end: Offsets, digits: Offsets) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+    """Return the numbers of `digits` (1 to 16) characters before `end`, and which of them are numbers."""
+    value, ok = _eight(words[end - _WORD], np.minimum(digits, _WORD))
+    if (digits > _WORD).any():
+        high, high_ok = _eight(words[end - 2 * _WORD], np.maximum(digits - _WORD, 0))
+        value, ok = value + high * 100_000_000, ok & high_ok
+    return value, ok
+
+
+def _eight(word: _Words, digits: Offsets) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+    """Read the last `digits` (0 to 8) of eight characters: pairs, then fours, then all eight are joined."""
+    unwanted = ((_WORD - digits) * 8).astype(np.uint64)
+    # A shift by all 64 bits is no shift at all on some processors, so it goes in two halves.
+    half = unwanted >> np.uint64(1)
+    word = (word ^ np.uint64(0x3030303030303030)) >> half >> (unwanted - half) << half << (unwanted - half)
+    ok = ((word | (word + np.uint64(0x0606060606060606))) & np.uint64(0xF0F0F0F0F0F0F0F0)) == 0
+    word = (word * np.uint64(2561)) >> np.uint64(8) & np.uint64(0x00FF00FF00FF00FF)
+    word = (word * np.uint64(6553601)) >> np.uint64(16) & np.uint64(0x0000FFFF0000FFFF)
+    word = (word * np.uint64(42949672960001)) >> np.uint64(32)
+    return word.astype(np.int64), ok
+
+
+def _read_one(properties: bytes, names: NumberNames) -> tuple[int, int]:
+    reader = FieldReader(bytes(properties))
+    found: dict[bytes, bytes] = {}
+    try:
+        while not reader.ended:
+            identifier = reader.varint()
+            if identifier not in PUBLISH_PROPERTIES:
+                return UNREADABLE, UNREADABLE
+            if identifier != Property.USER_PROPERTY:
+                reader.skip_property(Property(identifier))
+                continue
+            name, value = reader.binary(), reader.binary()
+            if name in found:
+                return UNREADABLE, UNREADABLE
+            if name in (names.first, names.second):
+                found[name] = value
+    except ProtocolError:
+        return UNREADABLE, UNREADABLE
+    if not found:
+        return ABSENT, ABSENT
+    numbers = [_decimal(found.get(name, b"")) for name in (names.first, names.second)]
+    return (UNREADABLE, UNREADABLE) if UNREADABLE in numbers else (numbers[0], numbers[1])
+
+
+def _decimal(text: bytes) -> int:
+    return int(text) if 0 < len(text) <= _MOST_DIGITS and set(text) <= _DECIMAL else UNREADABLE

@@ -1,0 +1,95 @@
+"""Numbers in user properties: the quick way and the slow one say the same, and rubbish costs nothing."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from iotistic.kernel.mqtt import fields
+from iotistic.kernel.mqtt.cutting import cut
+from iotistic.kernel.mqtt.numbers import ABSENT, UNREADABLE, NumberNames, read_numbers
+from iotistic.kernel.mqtt.packets import encode_publish
+
+NAMES = NumberNames(b"epoch", b"seq")
+values = st.one_of(
+    st.integers(0, 10**16 - 1).map(str),
+    st.integers(-(10**20), 10**20).map(str),
+    st.text("0123456789 -+._e", max_size=18),
+    st.text(max_size=5).filter(lambda text: "\0" not in text),
+)
+pairs = st.lists(st.tuples(st.sampled_from(["epoch", "seq", "other", "epocs"]), values), max_size=4)
+
+
+def read(*properties):
+    data = b"".join(
+        encode_publish(b"tele/x", b'{"value":1}', packet_id=1, qos=1, user_properties=one)
+        for one in properties
+    )
+    numbers = read_numbers(cut(data).messages, NAMES)
+    return None if numbers is None else list(zip(*(column.tolist() for column in numbers), strict=True))
+
+
+def stamped(epoch, sequence):
+    return (("epoch", str(epoch)), ("seq", str(sequence)))
+
+
+def number_of(text):
+    ok = 0 < len(text.encode()) <= 16 and set(text) <= set("0123456789")
+    return int(text) if ok else None
+
+
+def expected(properties):
+    epochs, sequences = ([v for k, v in properties if k == name] for name in ("epoch", "seq"))
+    numbers = [number_of(text) for text in (*epochs, *sequences)]
+    readable = len(epochs) == len(sequences) == 1 and None not in numbers
+    absent = (ABSENT, ABSENT) if not epochs + sequences else (UNREADABLE, UNREADABLE)
+    return tuple(numbers) if readable else absent
+
+
+def test_messages_without_properties_are_not_looked_at():
+    assert read((), (), ()) is None
+
+
+def test_numbers_of_every_width_are_read():
+    wanted = [(10**width - 1, 10 ** (16 - width)) for width in range(1, 16)]
+
+    assert read(*(stamped(*pair) for pair in wanted)) == wanted
+
+
+@given(st.lists(pairs, min_size=1, max_size=8))
+@example([[("epoch", "1"), ("seq", "2")], []])
+@example([[("epoch", "0"), ("seq", "0")], [("seq", "1")]])
+@example([[("epoch", "12345678901234567"), ("seq", "1")]])
+@example([[("seq", "1"), ("epoch", "2")], [("epoch", "1"), ("epoch", "1"), ("seq", "3")]])
+def test_every_message_gets_its_own_numbers_or_none(batch):
+    assert read(stamped(7, 8), *batch) == [(7, 8), *map(expected, batch)]
+
+
+def test_other_properties_beside_the_numbers_are_passed_over():
+    usual = fields.user_properties(stamped(5, 6))
+    expiry = fields.number_property(fields.Property.MESSAGE_EXPIRY, 60)
+    topic, packet = fields.binary(b"tele/x"), bytearray()
+    for properties in (expiry + usual, usual + expiry):
+        body = topic + b"\0\1" + fields.varint(len(properties)) + properties + b"{}"
+        packet += b"\x32" + fields.varint(len(body)) + body
+
+    numbers = read_numbers(cut(bytes(packet)).messages, NAMES)
+
+    assert numbers is not None
+    assert [column.tolist() for column in numbers] == [[5, 5], [6, 6]]
+
+
+@given(st.binary(min_size=1, max_size=60))
+def test_properties_that_are_rubbish_are_unreadable_or_absent(rubbish):
+    body = fields.binary(b"tele/x") + b"\0\1" + fields.varint(len(rubbish)) + rubbish + b"{}"
+    packet = b"\x32" + fields.varint(len(body)) + body
+
+    numbers = read_numbers(cut(packet).messages, NAMES)
+
+    assert numbers is not None
+    assert numbers[0].tolist() == numbers[1].tolist()
+    assert numbers[0][0] in (ABSENT, UNREADABLE)
+
+
+def test_names_that_do_not_fill_their_words_are_refused():
+    with pytest.raises(ValueError, match="five and three"):
+        NumberNames(b"epoch", b"sequence")
