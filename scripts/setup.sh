@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup.sh [mosquitto] [mosquitto-clients]: make .venv as uv.lock says, and install the named programs
+# setup.sh [PACKAGE...]: make .venv as uv.lock says, and install the named programs
 # when they are missing. A second run finds everything in place in a few milliseconds, and works offline.
 set -eu
 cd "$(dirname "$0")/.."
@@ -38,6 +38,7 @@ is_missing() {
     case $1 in
     mosquitto) [ -z "${MQTT_BROKER_URL:-}" ] && ! has mosquitto ;;
     mosquitto-clients) ! has mosquitto_sub ;;
+    openjdk-*) ! has java ;;
     *) ! has "$1" ;;
     esac
 }
