@@ -184,16 +184,14 @@ class BulkSubscriber:
             self._send(encode_pingreq())
 
     def _drain(self) -> list[RawMessages]:
-        parts: list[RawMessages] = []
+        """Read all that is there, then cut once: a cut costs as much for three messages as for three hundred."""
+        chunks: list[bytes] = []
         taken = 0
-        octets = self._read_some()
-        while True:
-            messages = self._cut(octets)
-            if messages is not None and len(messages):
-                parts.append(messages)
+        while taken < self._options.drain_bytes and (octets := self._read_some()):
+            chunks.append(octets)
             taken += len(octets)
-            if taken >= self._options.drain_bytes or not (octets := self._read_some()):
-                return parts
+        messages = self._cut(b"".join(chunks))
+        return [messages] if messages is not None and len(messages) else []
 
     def _read_some(self) -> bytes:
         if self._socket is None:
