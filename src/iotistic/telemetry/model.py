@@ -124,6 +124,7 @@ class Decoded:
     frames: list[Frames] = field(default_factory=list[Frames])
     texts: list[TextReading] = field(default_factory=list[TextReading])
     failures: list[Failure] = field(default_factory=list[Failure])
+    deliveries: "Deliveries | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,8 @@ class Deliveries:
     source: list[str]
     epoch: Int64s
     sequence: Int64s
+    refused: int = 0
+    """Messages whose stamps could not be believed; they are stored as messages without one."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -218,4 +221,5 @@ def concat_deliveries(parts: Iterable[Deliveries | None]) -> Deliveries | None:
         [source for part in found for source in part.source],
         np.concatenate([part.epoch for part in found]),
         np.concatenate([part.sequence for part in found]),
+        sum(part.refused for part in found),
     )

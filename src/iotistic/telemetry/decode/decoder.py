@@ -17,6 +17,7 @@ from iotistic.telemetry.decode.columns import TimeWindow, add_scalars
 from iotistic.telemetry.decode.frames import decode_frames
 from iotistic.telemetry.decode.payloads import PayloadDecoder
 from iotistic.telemetry.decode.series import SeriesTable
+from iotistic.telemetry.decode.stamping import StampReader
 from iotistic.telemetry.decode.topics import Kind, Route, TopicUnknown, check_name, device_ref, parse_topic
 from iotistic.telemetry.model import Decoded, Failure, Int64s, Messages, SeriesRef
 
@@ -57,6 +58,7 @@ class Decoder:
         self._max_series = max_series
         self._payloads = {kind: PayloadDecoder(shape) for kind, shape in _SHAPES.items()}
         self._free_us = 0
+        self._stamps = StampReader()
         self._start_tables()
 
     def _start_tables(self) -> None:
@@ -71,12 +73,19 @@ class Decoder:
         if max(len(self.series), len(self._routes), len(self._reading_series)) > self._max_series:
             self._start_tables()
         decoded = Decoded()
+        stamps = self._stamps.start(messages)
         received_us = self._set_apart(messages)
         for kind, places, their_routes in self._by_kind(messages, decoded):
+            if kind is Kind.REPLY:
+                continue
             found, routes, message = self._decode_kind(kind, messages, places, their_routes, decoded)
             part = _Part(found, routes, message, received_us)
             if part.found:
+                stamps.hear(part.found, part.message)
                 self._read(kind, part, decoded)
+        if decoded.failures:
+            stamps.hear_unread([failure.message for failure in decoded.failures])
+        decoded.deliveries = stamps.deliveries()
         return decoded
 
     def _set_apart(self, messages: Messages) -> int:
@@ -144,6 +153,8 @@ class Decoder:
                 self._read_pairs(kind, part, out)
             case Kind.AGENT:
                 self._read_agents(part, out)
+            case Kind.REPLY:
+                pass
 
     def _read_readings(self, part: _Part, out: Decoded) -> None:
         sensors = list(map(_sensors_of, part.found))

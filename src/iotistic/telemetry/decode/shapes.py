@@ -1,6 +1,9 @@
-"""The JSON payloads that devices send, as msgspec types; unknown fields are passed over."""
+"""The JSON payloads that devices send, as msgspec types; unknown fields are passed over.
 
-from typing import Annotated
+`epoch` and `seq` may be anything: a stamp that cannot be believed must not cost the reading.
+"""
+
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,6 +18,8 @@ class Reading(msgspec.Struct, gc=False):
     value: Scalar
     timestamp: Stamp = None
     sensor_id: str | int | None = None
+    epoch: Any = None
+    seq: Any = None
 
 
 class SensorReport(msgspec.Struct, gc=False):
@@ -24,6 +29,8 @@ class SensorReport(msgspec.Struct, gc=False):
     data: str | None = None
     value: Scalar = None
     sensor_id: str | int | None = None
+    epoch: Any = None
+    seq: Any = None
 
 
 class StatusReport(msgspec.Struct, gc=False):
@@ -31,6 +38,8 @@ class StatusReport(msgspec.Struct, gc=False):
 
     status: bool | int
     timestamp: Stamp = None
+    epoch: Any = None
+    seq: Any = None
 
 
 class DoorReport(msgspec.Struct, gc=False, rename="kebab"):
@@ -39,6 +48,8 @@ class DoorReport(msgspec.Struct, gc=False, rename="kebab"):
     timestamp: Stamp = None
     door_sensor_1: bool | int | None = None
     door_sensor_2: bool | int | None = None
+    epoch: Any = None
+    seq: Any = None
 
 
 class ExitReport(msgspec.Struct, gc=False, rename="kebab"):
@@ -47,6 +58,8 @@ class ExitReport(msgspec.Struct, gc=False, rename="kebab"):
     timestamp: Stamp = None
     exit_button_1: bool | int | None = None
     exit_button_2: bool | int | None = None
+    epoch: Any = None
+    seq: Any = None
 
 
 class ReaderReport(msgspec.Struct, gc=False):
@@ -54,6 +67,8 @@ class ReaderReport(msgspec.Struct, gc=False):
 
     data: Text
     timestamp: Stamp = None
+    epoch: Any = None
+    seq: Any = None
 
 
 class AgentReading(msgspec.Struct, gc=False, rename="camel"):
@@ -75,3 +90,5 @@ class AgentBatch(msgspec.Struct, gc=False):
     messages: list[str | AgentReading] | None = None
     value: Scalar = None
     sensor_id: str | int | None = None
+    epoch: Any = None
+    seq: Any = None

@@ -1,6 +1,7 @@
 """The grammar of topics that carry telemetry: which device speaks, of what, in which shape.
 
 stat|tele / f2-<mac> / <mode> / <J1..J4> / <component> [/success]     F2 controllers
+stat / f2-<mac> / resend                                              their answers about deliveries
 sensor / <label>                                                      the payload's sensor_id is the device
 sensor / <device> / <label...>
 iot/device / <uuid> / sensor / <label>                                agents, one reading or a batch
@@ -12,6 +13,7 @@ from enum import IntEnum
 from uuid import UUID
 
 from iotistic.contracts import f2
+from iotistic.contracts.delivery import reply_sender
 from iotistic.kernel.errors import Invalid
 from iotistic.telemetry.model import DeviceRef, SeriesRef
 
@@ -37,6 +39,8 @@ class Kind(IntEnum):
     EXIT = 4
     READER = 5
     AGENT = 6
+    REPLY = 7
+    """A device's answer about deliveries: no reading, and none of this stage's business."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ def check_name(name: str) -> str:
 
 
 def _parse_f2(text: str) -> Route:
+    if (sender := reply_sender(text)) is not None:
+        return Route(Kind.REPLY, DeviceRef("mac", sender.removeprefix("mac:")), "")
     try:
         topic = f2.parse_topic(text)
     except f2.TopicInvalid as exc:

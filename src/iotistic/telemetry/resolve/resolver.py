@@ -93,7 +93,8 @@ class Resolver:
                 events.append(EventRow(device, datapoint, text.time_us, text.text))
             else:
                 failures += view.refusals(np.array([text.series]), np.array([text.message]))
-        return Resolved(concat_rows(parts), events, dead_letters(failures, messages), messages.received_us)
+        letters = dead_letters(failures, messages)
+        return Resolved(concat_rows(parts), events, letters, messages.received_us, decoded.deliveries)
 
     async def _view(self, decoded: Decoded, messages: Messages, table: SeriesTable) -> "_View":
         if table is not self._table:

@@ -3,10 +3,18 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from iotistic.contracts.delivery import EPOCH_PROPERTY, SEQUENCE_PROPERTY
+from iotistic.kernel.mqtt.cutting import RawMessages
 from iotistic.kernel.mqtt.deliveries import Delivery, Receipt
-from iotistic.telemetry.model import Messages
+from iotistic.kernel.mqtt.numbers import ABSENT, NumberNames, read_numbers
+from iotistic.telemetry.model import Messages, Stamps
+
+_STAMP_NAMES = NumberNames(EPOCH_PROPERTY.encode(), SEQUENCE_PROPERTY.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,8 @@ class Buffer:
         parts = [part for delivery in deliveries for part in delivery.parts]
         topics = [topic for part in parts for topic in part.topics()]
         payloads = [payload for part in parts for payload in part.payloads()]
-        return Messages(topics, payloads, received_us), [delivery.receipt for delivery in deliveries]
+        messages = Messages(topics, payloads, received_us, _stamps(parts))
+        return messages, [delivery.receipt for delivery in deliveries]
 
     def _next_batch(self) -> list[Delivery]:
         batch: list[Delivery] = []
@@ -70,3 +79,14 @@ class Buffer:
             batch.append(delivery)
             self.waiting_bytes -= delivery.octets
         return batch
+
+
+def _stamps(parts: Sequence[RawMessages]) -> Stamps | None:
+    """Return how senders numbered the messages of these reads; None when none of them did."""
+    columns = [read_numbers(part, _STAMP_NAMES) for part in parts]
+    if not any(columns):
+        return None
+    absent = (np.full(len(part), ABSENT, np.int64) for part in parts)
+    filled = [found or (blank, blank) for found, blank in zip(columns, absent, strict=True)]
+    epochs, sequences = zip(*filled, strict=True)
+    return Stamps(np.concatenate(epochs), np.concatenate(sequences))

@@ -25,7 +25,15 @@ from iotistic.kernel.errors import IotisticError, Unavailable
 from iotistic.kernel.mqtt.bulk import BulkSubscriber
 from iotistic.kernel.mqtt.deliveries import Receipt
 from iotistic.telemetry.decode.decoder import Decoder
-from iotistic.telemetry.model import DeadLetter, Messages, Resolved, concat_rows, no_rows
+from iotistic.telemetry.decode.stamping import beside_payloads
+from iotistic.telemetry.model import (
+    DeadLetter,
+    Messages,
+    Resolved,
+    concat_deliveries,
+    concat_rows,
+    no_rows,
+)
 from iotistic.telemetry.resolve.resolver import Resolver
 from iotistic.telemetry.sink.sink import Sink
 from iotistic.telemetry.transports.buffer import Buffer, BufferLimits
@@ -153,7 +161,7 @@ class DirectTransport:
                 letter = DeadLetter(
                     messages.topics[0], messages.payloads[0], "ingest.fault", repr(exc)[:1000]
                 )
-                return Resolved(no_rows(), [], [letter], messages.received_us)
+                return Resolved(no_rows(), [], [letter], messages.received_us, beside_payloads(messages))
             log.exception("ingest.batch_failed", messages=len(messages))
         middle = len(messages) // 2
         halves = [await self._prepare_batch(half) for half in messages.split(middle)]
@@ -162,6 +170,7 @@ class DirectTransport:
             [event for half in halves for event in half.events],
             [letter for half in halves for letter in half.dead_letters],
             messages.received_us,
+            concat_deliveries(half.deliveries for half in halves),
         )
 
     async def _decode_and_resolve(self, messages: Messages) -> Resolved:

@@ -1,0 +1,171 @@
+"""How senders number their messages, and what is said about the ones that did not arrive.
+
+A stamp is an epoch and a sequence number, as user properties `epoch` and `seq` of MQTT 5 (decimal) or as
+whole numbers `epoch` and `seq` of a JSON payload. Sequence numbers begin at 1 in every epoch and grow by
+one with each new message; a message that is sent again keeps its stamp. A sender begins a new epoch,
+larger than all before, when it cannot continue the old one.
+
+    service -> device   cmnd/f2-<mac>/resend    {"epoch": 7, "ranges": [[3, 5], [9, 9]]}
+    device -> service   stat/f2-<mac>/resend    {"epoch": 7, "again": [[3, 5]], "gone": [[9, 9]]}
+    service -> device   cmnd/f2-<mac>/receipt   {"epoch": 7, "sent": 120, "missing": [[3, 5]], ...}
+
+Ranges are pairs of first and last, both included. `again` was sent again and acknowledged by the broker
+or will be; `gone` the device does not hold any more. After a receipt a device may forget what is stored:
+everything up to `sent` that is not in `missing`.
+"""
+
+import base64
+import binascii
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from iotistic.contracts.mac import Mac, MacInvalid, parse_mac
+from iotistic.kernel.errors import Invalid
+
+EPOCH_PROPERTY, SEQUENCE_PROPERTY = "epoch", "seq"
+LARGEST = 2**53 - 1
+"""Largest epoch and sequence number: what every JSON reader can hold."""
+MOST_RANGES = 100
+"""Ranges in one request, and in one receipt."""
+MOST_ASKED = 1000
+"""Messages in one request."""
+MOST_PAYLOAD_BYTES = 16_384
+
+_REPLY = re.compile(r"stat/f2-([0-9a-f]{12})/resend")
+_Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+_Range = tuple[_Number, _Number]
+_Ranges = Annotated[list[_Range], msgspec.Meta(max_length=MOST_ASKED)]
+
+
+class DeliveryMessageInvalid(Invalid):
+    """The message about deliveries does not have the shape that was agreed on."""
+
+    code = "delivery.message_invalid"
+
+
+class SignatureInvalid(Invalid):
+    """The receipt was not signed with this key, or it was changed since."""
+
+    code = "delivery.signature_invalid"
+
+
+class ResendRequest(msgspec.Struct, frozen=True):
+    """Please send these again, with the stamps they had."""
+
+    epoch: _Number
+    ranges: _Ranges
+
+
+class ResendAnswer(msgspec.Struct, frozen=True):
+    """What a device did about a request."""
+
+    epoch: _Number
+    again: _Ranges = []
+    gone: _Ranges = []
+
+
+class Confirmation(msgspec.Struct, frozen=True):
+    """What of one epoch is stored: all up to `sent` but `missing`.
+
+    When there are more ranges than one message lists, `sent` ends before the first that is left out.
+    """
+
+    epoch: _Number
+    sent: _Number
+    missing: list[_Range] = []
+
+
+def valid_stamp(epoch: Any, sequence: Any) -> bool:
+    """Tell whether two values of a JSON payload are a stamp."""
+    return type(epoch) is int and type(sequence) is int and 0 <= epoch <= LARGEST and 1 <= sequence <= LARGEST
+
+
+def stamp_properties(epoch: int, sequence: int) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return a stamp as user properties."""
+    return (EPOCH_PROPERTY, str(epoch)), (SEQUENCE_PROPERTY, str(sequence))
+
+
+def command_topic(source: str, verb: str) -> str | None:
+    """Return the topic of `resend` or `receipt` for a sender; None for senders that read no commands."""
+    kind, _, key = source.partition(":")
+    return f"cmnd/f2-{key}/{verb}" if kind == "mac" else None
+
+
+def reply_sender(topic: str) -> str | None:
+    """Return the sender of an answer to a request, or None when the topic is not one of an answer."""
+    found = _REPLY.fullmatch(topic)
+    if found is None:
+        return None
+    try:
+        return f"mac:{parse_mac(found[1])}"
+    except MacInvalid:
+        return None
+
+
+def reply_topic(mac: Mac) -> str:
+    """Return the topic that a device answers requests on."""
+    return f"stat/f2-{mac}/resend"
+
+
+REPLY_FILTER = "stat/+/resend"
+
+_request_decoder = msgspec.json.Decoder(ResendRequest)
+_answer_decoder = msgspec.json.Decoder(ResendAnswer)
+_confirmation_decoder = msgspec.json.Decoder(Confirmation)
+
+
+def parse_request(payload: bytes) -> ResendRequest:
+    """Read a request. Raises DeliveryMessageInvalid."""
+    request = _decode(_request_decoder, payload)
+    _check(request.ranges)
+    return request
+
+
+def parse_answer(payload: bytes) -> ResendAnswer:
+    """Read an answer. Raises DeliveryMessageInvalid."""
+    answer = _decode(_answer_decoder, payload)
+    _check(answer.again)
+    _check(answer.gone)
+    return answer
+
+
+def parse_confirmation(payload: bytes) -> Confirmation:
+    """Read what is stored out of a receipt. Raises DeliveryMessageInvalid."""
+    confirmation = _decode(_confirmation_decoder, payload)
+    _check(confirmation.missing)
+    return confirmation
+
+
+def encode(message: ResendRequest | ResendAnswer | Confirmation) -> bytes:
+    """Return a message as JSON."""
+    return msgspec.json.encode(message)
+
+
+def unsigned(receipt: dict[str, Any]) -> bytes:
+    """Return the bytes of a receipt that are signed: compact JSON, keys in order, without the signature."""
+    content = {key: value for key, value in receipt.items() if key != "signature"}
+    return msgspec.json.encode(content, order="deterministic")
+
+
+def signature_of(receipt: dict[str, Any]) -> bytes:
+    """Return a receipt's signature. Raises SignatureInvalid when it has none."""
+    try:
+        return base64.b64decode(receipt["signature"], validate=True)
+    except (KeyError, TypeError, ValueError, binascii.Error) as exc:
+        raise SignatureInvalid("the receipt has no signature that can be read") from exc
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], payload: bytes) -> Any:
+    if len(payload) > MOST_PAYLOAD_BYTES:
+        raise DeliveryMessageInvalid(f"a message about deliveries has at most {MOST_PAYLOAD_BYTES} bytes")
+    try:
+        return decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise DeliveryMessageInvalid(str(exc)) from exc
+
+
+def _check(ranges: list[_Range]) -> None:
+    if any(first > last or not first for first, last in ranges):
+        raise DeliveryMessageInvalid("a range is a first and a last number, from 1, in that order")

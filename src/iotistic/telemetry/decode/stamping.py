@@ -1,0 +1,146 @@
+"""Whose message it was and how its sender numbered it, for the delivery ledger.
+
+Stamps stand beside the payload (read while the packets were cut) or in its JSON. A stamp that cannot be
+believed costs nothing but itself: the message is stored as one that has none, and it is counted.
+"""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from iotistic.contracts.delivery import LARGEST, valid_stamp
+from iotistic.contracts.mac import MacInvalid, parse_mac
+from iotistic.telemetry.decode.topics import TopicUnknown, check_name, device_ref
+from iotistic.telemetry.model import Deliveries, DeviceRef, Int64s, Messages, Stamps
+
+_MOST_SENDERS = 1_000_000
+_NONE, _REFUSED = -1, -2
+_sequence_of = attrgetter("seq")
+
+
+class _Stamped(msgspec.Struct, gc=False):
+    epoch: Any = None
+    seq: Any = None
+
+
+_decoder = msgspec.json.Decoder(_Stamped)
+
+
+def sender_of(topic: bytes) -> DeviceRef | None:
+    """Return the sender that a topic names, also for topics that carry no telemetry; None when it names none."""
+    try:
+        levels = topic.decode().split("/")
+        match levels:
+            case ["stat" | "tele", name, *_] if name.startswith("f2-"):
+                return DeviceRef("mac", parse_mac(name.removeprefix("f2-")))
+            case ["sensor", name, _, *_] | ["iot", "device", name, *_]:
+                return device_ref(check_name(name))
+            case _:
+                return None
+    except (UnicodeDecodeError, MacInvalid, TopicUnknown):
+        return None
+
+
+def beside_payloads(messages: Messages) -> Deliveries | None:
+    """Return the stamps of messages whose payloads nobody could look into."""
+    return StampReader().start(messages).deliveries()
+
+
+class StampReader:
+    """Collects the stamps of one batch after another."""
+
+    def __init__(self) -> None:
+        self._source_of: dict[bytes, str] = {}
+
+    def start(self, messages: Messages) -> "BatchStamps":
+        """Return where the stamps of a batch gather."""
+        if len(self._source_of) > _MOST_SENDERS:
+            self._source_of.clear()
+        return BatchStamps(messages, self._source_of)
+
+
+class BatchStamps:
+    """The stamps of one batch."""
+
+    def __init__(self, messages: Messages, source_of: dict[bytes, str]) -> None:
+        self._messages = messages
+        self._source_of = source_of
+        self._epoch: Int64s | None = None
+        self._sequence: Int64s | None = None
+        if messages.stamps is not None:
+            self._epoch, self._sequence = _believed(messages.stamps)
+
+    def hear(self, found: Sequence[Any], message: Int64s) -> None:
+        """Take the stamps that payloads of one kind have in their JSON."""
+        # A lone `epoch` is how some devices write the time; it is no stamp, and no attempt at one.
+        if not any(map(_sequence_of, found)):
+            return
+        for place, payload in zip(message.tolist(), found, strict=True):
+            self._note(place, payload)
+
+    def hear_unread(self, places: Sequence[int]) -> None:
+        """Take the stamps of payloads that did not become readings; as dead letters they are stored too."""
+        for place in places:
+            if self._sequence is not None and self._sequence[place] != _NONE:
+                continue
+            try:
+                self._note(place, _decoder.decode(self._messages.payloads[place]))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+
+    def deliveries(self) -> Deliveries | None:
+        """Return the stamped messages; None when nothing was stamped."""
+        epoch, sequence = self._epoch, self._sequence
+        if epoch is None or sequence is None:
+            return None
+        refused = int((sequence == _REFUSED).sum())
+        topics = self._messages.topics
+        if not (sequence > 0).all():
+            places = np.flatnonzero(sequence > 0)
+            topics = [topics[place] for place in places.tolist()]
+            epoch, sequence = epoch[places], sequence[places]
+        sources = self._sources(topics)
+        if "" in sources:
+            named = [place for place, source in enumerate(sources) if source]
+            refused += len(sources) - len(named)
+            sources, epoch, sequence = [sources[place] for place in named], epoch[named], sequence[named]
+        return Deliveries(sources, epoch, sequence, refused) if sources or refused else None
+
+    def _note(self, place: int, payload: Any) -> None:
+        if payload.seq is None:
+            return
+        if self._epoch is None or self._sequence is None:
+            self._epoch = np.full(len(self._messages), _NONE, np.int64)
+            self._sequence = self._epoch.copy()
+        if self._sequence[place] != _NONE:
+            return
+        valid = valid_stamp(payload.epoch, payload.seq)
+        self._epoch[place], self._sequence[place] = (
+            (payload.epoch, payload.seq) if valid else (_REFUSED, _REFUSED)
+        )
+
+    def _sources(self, topics: list[bytes]) -> list[str]:
+        try:
+            return list(map(self._source_of.__getitem__, topics))
+        except KeyError:
+            return [self._learn(topic) for topic in topics]
+
+    def _learn(self, topic: bytes) -> str:
+        source = self._source_of.get(topic)
+        if source is None:
+            ref = sender_of(topic)
+            source = self._source_of[topic] = "" if ref is None else f"{ref.kind}:{ref.key}"
+        return source
+
+
+def _believed(stamps: Stamps) -> tuple[Int64s, Int64s]:
+    """Return epochs and sequence numbers, both _REFUSED where they are out of bounds."""
+    epoch, sequence = stamps.epoch, stamps.sequence
+    absent = (epoch == _NONE) & (sequence == _NONE)
+    fine = (epoch >= 0) & (epoch <= LARGEST) & (sequence >= 1) & (sequence <= LARGEST)
+    if (fine | absent).all():
+        return epoch.copy(), sequence.copy()
+    return np.where(absent | fine, epoch, _REFUSED), np.where(absent | fine, sequence, _REFUSED)
