@@ -32,6 +32,7 @@ MOST_RANGES = 100
 MOST_ASKED = 1000
 """Messages in one request."""
 MOST_PAYLOAD_BYTES = 16_384
+_MOST_DIGITS = 16
 
 _REPLY = re.compile(r"stat/f2-([0-9a-f]{12})/resend")
 _Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
@@ -77,9 +78,12 @@ class Confirmation(msgspec.Struct, frozen=True):
     missing: list[_Range] = []
 
 
-def valid_stamp(epoch: Any, sequence: Any) -> bool:
-    """Tell whether two values of a JSON payload are a stamp."""
-    return type(epoch) is int and type(sequence) is int and 0 <= epoch <= LARGEST and 1 <= sequence <= LARGEST
+def parse_stamp(epoch: bytes, sequence: bytes) -> tuple[int, int] | None:
+    """Read a stamp of two decimal numbers; None when it cannot be believed."""
+    if not all(text.isdigit() and len(text) <= _MOST_DIGITS for text in (epoch, sequence)):
+        return None
+    stamp = int(epoch), int(sequence)
+    return stamp if stamp[0] <= LARGEST and 1 <= stamp[1] <= LARGEST else None
 
 
 def stamp_properties(epoch: int, sequence: int) -> tuple[tuple[str, str], tuple[str, str]]:

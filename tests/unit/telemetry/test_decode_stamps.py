@@ -19,7 +19,11 @@ DEVICE = "f2-aabbccddee01"
 MAC = "mac:aabbccddee01"
 FINE = {"value": 1.5, "epoch": 7, "seq": 1}
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
@@ -78,6 +82,18 @@ def test_whatever_stands_in_place_of_a_stamp_the_reading_is_kept(epoch, seq):
     assert decoded.failures == []
     assert sorted(decoded.values[0].message.tolist()) == [0, 1, 2]
     assert {source for source, _, _ in listed(decoded)} >= {"key:a", "key:c"}
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"9" * 400, b"9" * 5000, b"-0", b"1.0", b"{}"])
+def test_numbers_beyond_every_bound_cost_the_stamp_only(number):
+    decoded = decode(
+        ("sensor/a/t", b'{"value": 1.0, "epoch": %b, "seq": 1}' % number),
+        ("sensor/b/t", b'{"value": 1.0, "epoch": 1, "seq": %b}' % number),
+        ("sensor/c/t", FINE),
+    )
+
+    assert decoded.failures == []
+    assert ("key:c", 7, 1) in listed(decoded)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,23 @@
 """The JSON payloads that devices send, as msgspec types; unknown fields are passed over.
 
-`epoch` and `seq` may be anything: a stamp that cannot be believed must not cost the reading.
+`epoch` and `seq` are kept as they stand: a stamp that cannot be believed must not cost the reading.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 Text = Annotated[str, msgspec.Meta(max_length=1023)]
 Stamp = str | int | float | None
 Scalar = float | bool | str | None
+NOTHING = msgspec.Raw()
+
+
+class Stamped(msgspec.Struct, gc=False):
+    """A payload of which nothing but the stamp is of interest."""
+
+    epoch: msgspec.Raw = NOTHING
+    seq: msgspec.Raw = NOTHING
 
 
 class Reading(msgspec.Struct, gc=False):
@@ -18,8 +26,8 @@ class Reading(msgspec.Struct, gc=False):
     value: Scalar
     timestamp: Stamp = None
     sensor_id: str | int | None = None
-    epoch: Any = None
-    seq: Any = None
+    epoch: msgspec.Raw = NOTHING
+    seq: msgspec.Raw = NOTHING
 
 
 class SensorReport(msgspec.Struct, gc=False):
@@ -29,8 +37,8 @@ class SensorReport(msgspec.Struct, gc=False):
     data: str | None = None
     value: Scalar = None
     sensor_id: str | int | None = None
-    epoch: Any = None
-    seq: Any = None
+    epoch: msgspec.Raw = NOTHING
+    seq: msgspec.Raw = NOTHING
 
 
 class StatusReport(msgspec.Struct, gc=False):
@@ -38,8 +46,8 @@ class StatusReport(msgspec.Struct, gc=False):
 
     status: bool | int
     timestamp: Stamp = None
-    epoch: Any = None
-    seq: Any = None
+    epoch: msgspec.Raw = NOTHING
+    seq: msgspec.Raw = NOTHING
 
 
 class DoorReport(msgspec.Struct, gc=False, rename="kebab"):
@@ -48,8 +56,8 @@ class DoorReport(msgspec.Struct, gc=False, rename="kebab"):
     timestamp: Stamp = None
     door_sensor_1: bool | int | None = None
     door_sensor_2: bool | int | None = None
-    epoch: Any = None
-    seq: Any = None
+    epoch: msgspec.Raw = NOTHING
+    seq: msgspec.Raw = NOTHING
 
 
 class ExitReport(msgspec.Struct, gc=False, rename="kebab"):
@@ -58,8 +66,8 @@ class ExitReport(msgspec.Struct, gc=False, rename="kebab"):
     timestamp: Stamp = None
     exit_button_1: bool | int | None = None
     exit_button_2: bool | int | None = None
-    epoch: Any = None
-    seq: Any = None
+    epoch: msgspec.Raw = NOTHING
+    seq: msgspec.Raw = NOTHING
 
 
 class ReaderReport(msgspec.Struct, gc=False):
@@ -67,8 +75,8 @@ class ReaderReport(msgspec.Struct, gc=False):
 
     data: Text
     timestamp: Stamp = None
-    epoch: Any = None
-    seq: Any = None
+    epoch: msgspec.Raw = NOTHING
+    seq: msgspec.Raw = NOTHING
 
 
 class AgentReading(msgspec.Struct, gc=False, rename="camel"):
@@ -90,5 +98,5 @@ class AgentBatch(msgspec.Struct, gc=False):
     messages: list[str | AgentReading] | None = None
     value: Scalar = None
     sensor_id: str | int | None = None
-    epoch: Any = None
-    seq: Any = None
+    epoch: msgspec.Raw = NOTHING
+    seq: msgspec.Raw = NOTHING

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from iotistic.contracts.delivery import LARGEST, valid_stamp
+from iotistic.contracts.delivery import LARGEST, parse_stamp
 from iotistic.contracts.mac import MacInvalid, parse_mac
+from iotistic.telemetry.decode.shapes import Stamped
 from iotistic.telemetry.decode.topics import TopicUnknown, check_name, device_ref
 from iotistic.telemetry.model import Deliveries, DeviceRef, Int64s, Messages, Stamps
 
@@ -21,12 +22,8 @@ _NONE, _REFUSED = -1, -2
 _sequence_of = attrgetter("seq")
 
 
-class _Stamped(msgspec.Struct, gc=False):
-    epoch: Any = None
-    seq: Any = None
-
-
-_decoder = msgspec.json.Decoder(_Stamped)
+_epoch_of = attrgetter("epoch")
+_decoder = msgspec.json.Decoder(Stamped)
 
 
 def sender_of(topic: bytes) -> DeviceRef | None:
@@ -78,8 +75,19 @@ class BatchStamps:
         # A lone `epoch` is how some devices write the time; it is no stamp, and no attempt at one.
         if not any(map(_sequence_of, found)):
             return
-        for place, payload in zip(message.tolist(), found, strict=True):
-            self._note(place, payload)
+        if self._epoch is None or self._sequence is None:
+            self._epoch = np.full(len(self._messages), _NONE, np.int64)
+            self._sequence = self._epoch.copy()
+        try:
+            epoch = np.array(list(map(int, map(bytes, map(_epoch_of, found)))), np.int64)
+            sequence = np.array(list(map(int, map(bytes, map(_sequence_of, found)))), np.int64)
+        except (ValueError, OverflowError):  # not all of them are stamps
+            for place, payload in zip(message.tolist(), found, strict=True):
+                self._note(place, payload)
+            return
+        fresh = self._sequence[message] == _NONE
+        believed = _believed(Stamps(epoch[fresh], sequence[fresh]), absent=_REFUSED)
+        self._epoch[message[fresh]], self._sequence[message[fresh]] = believed
 
     def hear_unread(self, places: Sequence[int]) -> None:
         """Take the stamps of payloads that did not become readings; as dead letters they are stored too."""
@@ -110,17 +118,15 @@ class BatchStamps:
         return Deliveries(sources, epoch, sequence, refused) if sources or refused else None
 
     def _note(self, place: int, payload: Any) -> None:
-        if payload.seq is None:
+        if bytes(payload.seq) in (b"", b"null"):
             return
         if self._epoch is None or self._sequence is None:
             self._epoch = np.full(len(self._messages), _NONE, np.int64)
             self._sequence = self._epoch.copy()
         if self._sequence[place] != _NONE:
             return
-        valid = valid_stamp(payload.epoch, payload.seq)
-        self._epoch[place], self._sequence[place] = (
-            (payload.epoch, payload.seq) if valid else (_REFUSED, _REFUSED)
-        )
+        stamp = parse_stamp(bytes(payload.epoch), bytes(payload.seq))
+        self._epoch[place], self._sequence[place] = stamp or (_REFUSED, _REFUSED)
 
     def _sources(self, topics: list[bytes]) -> list[str]:
         try:
@@ -136,11 +142,12 @@ class BatchStamps:
         return source
 
 
-def _believed(stamps: Stamps) -> tuple[Int64s, Int64s]:
-    """Return epochs and sequence numbers, both _REFUSED where they are out of bounds."""
+def _believed(stamps: Stamps, *, absent: int = _NONE) -> tuple[Int64s, Int64s]:
+    """Return epochs and sequence numbers, both _REFUSED where they are out of bounds and not `absent`."""
     epoch, sequence = stamps.epoch, stamps.sequence
-    absent = (epoch == _NONE) & (sequence == _NONE)
+    absent_here = (epoch == absent) & (sequence == absent)
     fine = (epoch >= 0) & (epoch <= LARGEST) & (sequence >= 1) & (sequence <= LARGEST)
-    if (fine | absent).all():
+    fine |= absent_here
+    if fine.all():
         return epoch.copy(), sequence.copy()
-    return np.where(absent | fine, epoch, _REFUSED), np.where(absent | fine, sequence, _REFUSED)
+    return np.where(fine, epoch, _REFUSED), np.where(fine, sequence, _REFUSED)
