@@ -39,7 +39,8 @@ async def look_up(
         datapoints = await _datapoints(connection, targets, hints, adopt=adopt)
         resolved: dict[SeriesRef, Resolution] = dict(refused)
         for ref, device in targets.items():
-            resolved[ref] = _resolve(ref, device, datapoints.get(device.template_id, _NOTHING))
+            labelled = datapoints.get(device.template_id, _NOTHING)
+            resolved[ref] = _resolve(ref, device, labelled, controller_id=devices[ref.device].id)
         if pairs := _pairs(resolved.values()):
             await repository.note_series(connection, pairs)
     return resolved
@@ -119,10 +120,10 @@ async def _find_datapoints(
     return {template_id: {row.label: row for row in rows} for template_id, rows in found.items()}
 
 
-def _resolve(ref: SeriesRef, device: DeviceRow, datapoints: Datapoints) -> Resolution:
+def _resolve(ref: SeriesRef, device: DeviceRow, datapoints: Datapoints, *, controller_id: int) -> Resolution:
     if not ref.label:
         fields = tuple(row.field for row in datapoints.values() if row.field is not None)
-        return Sensor(device.id, fields) if fields else NO_FIELDS
+        return Sensor(device.id, fields, controller_id) if fields else NO_FIELDS
     row = datapoints.get(ref.label)
     return LABEL_UNKNOWN if row is None else Series(device.id, row.id)
 

@@ -27,10 +27,11 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """A device behind a pin, and the fields its template reads out of a frame."""
+    """A device behind a pin of a controller, and the fields its template reads out of a frame."""
 
     device_id: int
     fields: tuple[FrameField, ...]
+    controller_id: int
 
     @property
     def frame_bytes(self) -> int:

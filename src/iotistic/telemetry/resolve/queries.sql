@@ -65,3 +65,12 @@ ON CONFLICT DO NOTHING;
 INSERT INTO device_datapoints (device_id, datapoint_id)
 SELECT * FROM unnest($1::int[], $2::int[])
 ON CONFLICT DO NOTHING;
+
+-- name: generation
+-- Name the state that the metadata is in, and say how many rows that takes.
+SELECT sum(mark)::text AS generation, count(*) AS marks FROM metadata_marks;
+
+-- name: fold_marks
+-- Make one row of all marks, with the same sum.
+WITH folded AS (DELETE FROM metadata_marks RETURNING mark)
+INSERT INTO metadata_marks (mark) SELECT sum(mark) FROM folded HAVING count(*) > 0;
