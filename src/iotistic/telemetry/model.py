@@ -35,13 +35,16 @@ class Stamps:
 class Messages:
     """Raw messages in order of arrival. `received_us` is when the batch was taken from the socket.
 
-    `stamps` holds what senders wrote beside their payloads; None when no message has one.
+    `stamps` holds what senders wrote beside their payloads; None when no message has one. `each_us` is
+    when each message was received, where they did not come together; a message read twice has the same,
+    and one that holds several readings is followed by as many microseconds that are no other message's.
     """
 
     topics: list[bytes]
     payloads: list[bytes]
     received_us: int
     stamps: Stamps | None = None
+    each_us: Int64s | None = None
 
     def __len__(self) -> int:
         return len(self.topics)
@@ -49,9 +52,10 @@ class Messages:
     def split(self, at: int) -> "tuple[Messages, Messages]":
         """Return the messages before `at` and the others, each with the time of receipt it had."""
         before, behind = (None, None) if self.stamps is None else self.stamps.split(at)
+        early, late = (None, None) if self.each_us is None else (self.each_us[:at], self.each_us[at:])
         return (
-            Messages(self.topics[:at], self.payloads[:at], self.received_us, before),
-            Messages(self.topics[at:], self.payloads[at:], self.received_us + at, behind),
+            Messages(self.topics[:at], self.payloads[:at], self.received_us, before, early),
+            Messages(self.topics[at:], self.payloads[at:], self.received_us + at, behind, late),
         )
 
 

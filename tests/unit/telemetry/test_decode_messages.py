@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -226,8 +227,8 @@ def test_the_window_is_a_setting():
 
     decoded, _ = decode(
         ("sensor/a/b", {"value": 1, "timestamp": NOW - 1001}),
-        ("sensor/a/b", {"value": 1, "timestamp": NOW - 1000}),
-        ("sensor/a/b", {"value": 1, "timestamp": NOW + 11}),
+        ("sensor/a/b", {"value": 1, "timestamp": NOW + 1 - 1000}),  # each is received a microsecond later
+        ("sensor/a/b", {"value": 1, "timestamp": NOW + 2 + 11}),
         decoder=decoder,
     )
 
@@ -288,3 +289,21 @@ def test_every_message_gives_a_reading_or_a_reason(messages):
         assert (column.series >= 0).all()
         assert (column.series < len(refs)).all()
     assert told == set(range(len(messages)))
+
+
+def test_messages_that_were_received_apart_get_their_own_times_each_time_they_are_read():
+    decoder = Decoder()
+    topics = [b"sensor/a/b", b"iot/device/gw/sensor/s", b"sensor/a/b"]
+    two = b'{"messages":[{"name":"x","value":2},{"name":"x","value":3}]}'
+    each_us = np.array([NOW, NOW + 500, NOW - 70])
+    batch = Messages(topics, [b'{"value":1}', two, b'{"value":4}'], NOW, each_us=each_us)
+
+    once, again = decoder.decode(batch), decoder.decode(batch)
+
+    assert sorted(t for part in once.values for t in part.time_us.tolist()) == [
+        NOW - 70,
+        NOW,
+        NOW + 500,
+        NOW + 501,
+    ]
+    assert [part.time_us.tolist() for part in again.values] == [part.time_us.tolist() for part in once.values]

@@ -23,17 +23,20 @@ class TimeWindow:
     future_us: int = 1 * _DAY_US
 
     def admit(
-        self, stamps: Sequence[Stamp], message: Int64s, received_us: int, out: Decoded
+        self, stamps: Sequence[Stamp], message: Int64s, received: Int64s, out: Decoded
     ) -> tuple[Int64s, npt.NDArray[np.bool_]]:
-        """Return times in microseconds and which of them are believed; the others go to `out` as failures."""
-        time_us = to_microseconds(stamps)
+        """Return times in microseconds and which of them are believed; the others go to `out` as failures.
+
+        `received` has one entry per message of the batch.
+        """
+        time_us, received_us = to_microseconds(stamps), received[message]
         # Messages without a time get that of their receipt, each its own: readings of one series that
         # share a time would displace each other.
-        time_us = np.where(time_us == MISSING, received_us + message, time_us)
+        time_us = np.where(time_us == MISSING, received_us, time_us)
         ok = (time_us >= received_us - self.past_us) & (time_us <= received_us + self.future_us)
         if not ok.all():
             for i in np.flatnonzero(~ok).tolist():
-                reason = _time_fault(int(time_us[i]), received_us)
+                reason = _time_fault(int(time_us[i]), int(received_us[i]))
                 out.failures.append(Failure(int(message[i]), reason, f"timestamp {str(stamps[i])[:64]!r}"))
         return time_us, ok
 

@@ -42,12 +42,15 @@ _sensors_of = attrgetter("sensor_id")
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Payloads of one kind that were decoded: their objects, routes and places in the batch."""
+    """Payloads of one kind that were decoded: their objects, routes and places in the batch.
+
+    `received` is when each message of the batch was received.
+    """
 
     found: Sequence[Any]
     routes: Sequence[int]
     message: Int64s
-    received_us: int
+    received: Int64s
 
 
 class Decoder:
@@ -58,6 +61,7 @@ class Decoder:
         self._max_series = max_series
         self._payloads = {kind: PayloadDecoder(shape) for kind, shape in _SHAPES.items()}
         self._free_us = 0
+        self._each_us: Int64s | None = None
         self._stamps = StampReader()
         self._start_tables()
 
@@ -74,12 +78,12 @@ class Decoder:
             self._start_tables()
         decoded = Decoded()
         stamps = self._stamps.start(messages)
-        received_us = self._set_apart(messages)
+        received = self._set_apart(messages)
         for kind, places, their_routes in self._by_kind(messages, decoded):
             if kind is Kind.REPLY:
                 continue
             found, routes, message = self._decode_kind(kind, messages, places, their_routes, decoded)
-            part = _Part(found, routes, message, received_us)
+            part = _Part(found, routes, message, received)
             if part.found:
                 stamps.hear(part.found, part.message)
                 self._read(kind, part, decoded)
@@ -88,13 +92,16 @@ class Decoder:
         decoded.deliveries = stamps.deliveries()
         return decoded
 
-    def _set_apart(self, messages: Messages) -> int:
-        """Return a time of receipt from which every message gets a microsecond that no other one had."""
+    def _set_apart(self, messages: Messages) -> Int64s:
+        """Return times of receipt that no other message of this decoder has."""
+        self._each_us = messages.each_us
+        if messages.each_us is not None:
+            return messages.each_us
         received_us = messages.received_us
         if received_us < self._free_us <= received_us + _STEP_US:
             received_us = self._free_us
         self._free_us = received_us + len(messages)
-        return received_us
+        return np.arange(received_us, self._free_us)
 
     def _decode_kind(
         self, kind: Kind, messages: Messages, message: Int64s, routes: Sequence[int], out: Decoded
@@ -192,9 +199,7 @@ class Decoder:
         if not part.found:
             return
         series = np.array(list(map(self._series_of, part.routes)), np.int64)
-        time_us, ok = self._window.admit(
-            list(map(_stamps_of, part.found)), part.message, part.received_us, out
-        )
+        time_us, ok = self._window.admit(list(map(_stamps_of, part.found)), part.message, part.received, out)
         if ok.any():
             texts = [report.data for report, keep in zip(part.found, ok.tolist(), strict=True) if keep]
             decode_frames(texts, series[ok], time_us[ok], part.message[ok], out)
@@ -248,14 +253,24 @@ class Decoder:
             messages += [message] * len(flat)
         if not readings:
             return
-        flat_part = _Part(readings, routes, np.array(messages, np.int64), part.received_us)
+        flat_part = _Part(readings, routes, np.array(messages, np.int64), part.received)
         series = [self._named(self._routes[r], one.label) for one, r in zip(readings, routes, strict=True)]
         column = self._checked(series, flat_part, out)
         # One message holds many readings, so its own time is not enough for those that have none.
-        stamps = [self._free_us + i if one.stamp is None else one.stamp for i, one in enumerate(readings)]
-        self._free_us += len(readings)
+        spare = self._spare_times(messages)
+        stamps = [time if one.stamp is None else one.stamp for one, time in zip(readings, spare, strict=True)]
         nudge_us = np.array([one.nudge_us for one in readings], np.int64)
         self._add([one.value for one in readings], column, flat_part, out, stamps=stamps, nudge_us=nudge_us)
+
+    def _spare_times(self, messages: list[int]) -> list[int]:
+        """Return a time of its own for each reading of messages that hold many."""
+        if self._each_us is None:
+            self._free_us += len(messages)
+            return list(range(self._free_us - len(messages), self._free_us))
+        place = np.array(messages, np.int64)
+        first = np.concatenate(([True], np.diff(place) != 0))
+        within = np.arange(len(place)) - np.flatnonzero(first)[np.cumsum(first) - 1]
+        return (self._each_us[place] + within).tolist()
 
     def _named(self, route: Route, label: str) -> int:
         try:
@@ -289,7 +304,7 @@ class Decoder:
         if not values:
             return
         stamps = list(map(_stamps_of, part.found)) if stamps is None else stamps
-        time_us, ok = self._window.admit(stamps, part.message, part.received_us, out)
+        time_us, ok = self._window.admit(stamps, part.message, part.received, out)
         if nudge_us is not None:
             time_us = time_us + nudge_us
         ok &= series >= 0
@@ -306,7 +321,7 @@ def _select(part: _Part, index: Sequence[int]) -> _Part:
         [part.found[i] for i in index],
         [part.routes[i] for i in index],
         part.message[np.array(index, np.int64)],
-        part.received_us,
+        part.received,
     )
 
 
