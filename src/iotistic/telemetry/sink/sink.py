@@ -2,7 +2,7 @@
 
     COPY -> decoded_data                                                       while nothing repeats
     COPY -> staging (temporary) -> INSERT ... ON CONFLICT DO NOTHING -> decoded_data       once it does
-    text readings, dead letters and the minutes to roll up go in the same transaction
+    text readings, dead letters, the minutes to roll up and the stamps go in the same transaction
 
 A batch that repeats a stored row fails on the table's key, is undone, and goes through staging, as do
 the next few: rows come twice in bursts, after a reconnect. Measured: straight into the table costs
@@ -27,6 +27,7 @@ from iotistic.kernel.postgres.pool import DatabaseUnavailable, database_errors, 
 from iotistic.kernel.postgres.queries import load_queries
 from iotistic.telemetry.model import DeadLetter, Resolved, Rows, no_rows
 from iotistic.telemetry.sink.copying import COLUMNS, encode_rows, in_key_order
+from iotistic.telemetry.sink.delivered import find_runs
 from iotistic.telemetry.storage.settings import LATE_AFTER_S
 
 log = structlog.get_logger()
@@ -146,7 +147,8 @@ class Sink:
         middle = (n + len(events)) // 2  # of rows and events in one sequence
         among_events = max(0, middle - n)
         halves = (
-            replace(batch, rows=rows.take(slice(0, middle)), events=events[:among_events]),
+            # Messages count as delivered once all of the batch is stored.
+            replace(batch, rows=rows.take(slice(0, middle)), events=events[:among_events], deliveries=None),
             replace(batch, rows=rows.take(slice(middle, n)), events=events[among_events:], dead_letters=[]),
         )
         written = [await self._write_or_split(half) for half in halves]
@@ -177,6 +179,8 @@ class Sink:
                 letters = [letter._replace(detail=_storable(letter.detail)) for letter in batch.dead_letters]
                 columns = map(list, zip(*letters, strict=True))
                 await connection.execute(_SQL["store_dead_letters"], *columns, received_at)
+            if batch.deliveries is not None and len(batch.deliveries):
+                await connection.execute(_SQL["note_deliveries"], *find_runs(batch.deliveries), received_at)
         return Written(stored, len(batch.events), len(batch.dead_letters))
 
     async def _store_rows(self, connection: asyncpg.Connection, rows: Rows, received_us: int) -> int:
