@@ -3,26 +3,39 @@
 `postgres`    address of the running server (a PostgresServer in a temporary home)
 `database`    address of a fresh database with the product's schema; with password
 `pool`, `connection`   opened on `database`
+
+A test marked `every_store` runs on plain partitions and on TimescaleDB: see timescale_fixtures.py.
 """
 
 import asyncio
-import itertools
 import tempfile
 from pathlib import Path
 
 import asyncpg
 import pytest
 from broker_fixtures import broker, broker_folder, own_broker, session_broker  # noqa: F401 - fixtures for all
+from databases import fresh_database, migrated_database
+from timescale_fixtures import (  # noqa: F401 - fixtures for all
+    empty_timescale_database,
+    parametrize_stores,
+    readings_store,
+    timescale,
+    timescale_admin,
+    timescale_template,
+)
 
-import iotistic
 from iotistic.kernel.home import Home
-from iotistic.kernel.migrations import runner
 from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, open_connection
 from iotistic.kernel.postgres.server import PostgresServer
 
-MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
-_numbers = itertools.count(1)
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "every_store: runs on plain partitions and on TimescaleDB")
+
+
+def pytest_generate_tests(metafunc):
+    parametrize_stores(metafunc)
 
 
 @pytest.fixture
@@ -70,28 +83,23 @@ def postgres_admin(postgres_runner, postgres):
 @pytest.fixture(scope="session")
 def template_database(postgres_runner, postgres_admin, postgres) -> str:
     """Name of a database that was migrated once and is only copied from."""
-
-    async def make() -> None:
-        await postgres_admin.execute("CREATE DATABASE migrated")
-        connection = await open_connection(
-            postgres.with_database("migrated"), application_name="test-template"
-        )
-        await runner.migrate(connection, MIGRATIONS)
-        await connection.close()
-
-    postgres_runner.run(make())
-    return "migrated"
+    return migrated_database(postgres_runner, postgres_admin, postgres)
 
 
 @pytest.fixture
 def empty_database(postgres_runner, postgres_admin, postgres) -> Dsn:
     """A fresh database without any schema."""
-    yield from _fresh(postgres_runner, postgres_admin, postgres, "template0")
+    yield from fresh_database(postgres_runner, postgres_admin, postgres, "template0")
 
 
 @pytest.fixture
-def database(postgres_runner, postgres_admin, postgres, template_database) -> Dsn:
-    yield from _fresh(postgres_runner, postgres_admin, postgres, template_database)
+def database(request, postgres_runner, readings_store) -> Dsn:  # noqa: F811 - the imported fixture
+    # Asked for by name: a plain test starts no TimescaleDB.
+    names = {
+        "plain": ("postgres_admin", "postgres", "template_database"),
+        "timescale": ("timescale_admin", "timescale", "timescale_template"),
+    }[readings_store]
+    yield from fresh_database(postgres_runner, *map(request.getfixturevalue, names))
 
 
 @pytest.fixture
@@ -111,10 +119,3 @@ async def pool(database) -> asyncpg.Pool:
     )
     yield opened
     opened.terminate()
-
-
-def _fresh(loop_runner, admin, server, template):
-    name = f"test_{next(_numbers)}"
-    loop_runner.run(admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}"))
-    yield server.with_database(name)
-    loop_runner.run(admin.execute(f"DROP DATABASE {name} WITH (FORCE)"))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import MIGRATIONS
+from databases import MIGRATIONS
 
 from iotistic.kernel.migrations import files, runner
 from iotistic.kernel.migrations.runner import (

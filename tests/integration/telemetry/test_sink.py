@@ -9,6 +9,8 @@ from ingest_builders import NOW, batch
 from iotistic.kernel.errors import Unavailable
 from iotistic.telemetry.sink.sink import LATE_AFTER_US, Sink, Written
 
+pytestmark = pytest.mark.every_store
+
 MINUTE_US = 60_000_000
 DAY_US = 86_400_000_000
 AT = dt.datetime(2026, 11, 21, 10, tzinfo=dt.UTC)
@@ -59,8 +61,11 @@ async def test_a_key_twice_in_one_batch_does_not_abort_it(sink, pool):
 async def test_rows_far_apart_in_time_land_in_partitions_of_their_own(sink, pool):
     await sink.write(batch((1, 1, -80 * DAY_US, 1.0), (1, 1, 0, 2.0), (1, 1, DAY_US, 3.0)))
 
-    days = await pool.fetch("SELECT DISTINCT tableoid::regclass::text AS part FROM decoded_data ORDER BY 1")
-    assert [day["part"] for day in days] == [
+    days = await pool.fetch(
+        "SELECT name FROM partitions_of('decoded_data')"
+        " WHERE relation IN (SELECT tableoid FROM decoded_data) ORDER BY 1"
+    )
+    assert [day["name"] for day in days] == [
         "decoded_data_20260902",
         "decoded_data_20261121",
         "decoded_data_20261122",
@@ -69,7 +74,7 @@ async def test_rows_far_apart_in_time_land_in_partitions_of_their_own(sink, pool
 
 async def test_a_partition_dropped_behind_the_sinks_back_is_made_again(sink, pool):
     await sink.write(batch((1, 1, 0, 1.0)))
-    await pool.execute("DROP TABLE decoded_data_20261121")
+    await pool.execute("SELECT drop_partition('decoded_data', 'decoded_data_20261121')")
 
     await sink.write(batch((1, 1, 1, 2.0)))
 

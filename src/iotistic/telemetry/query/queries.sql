@@ -228,10 +228,6 @@ ORDER BY p.id;
 -- partitions, which follow the truth within a minute or so and are unknown after a crash until the next analyze.
 SELECT (SELECT count(*) FROM devices) AS devices,
        (SELECT count(*) FROM (SELECT FROM dead_letters WHERE replayed_at IS NULL LIMIT 100001) o) AS dead_letters_open,
-       (SELECT coalesce(sum(greatest(c.reltuples, s.n_live_tup, 0)), 0)::bigint
-        FROM pg_partition_tree('decoded_data') t
-        JOIN pg_class c ON c.oid = t.relid
-        LEFT JOIN pg_stat_all_tables s ON s.relid = t.relid
-        WHERE t.isleaf AND t.level > 0) AS rows_estimate,
-       (SELECT min(replace(t.relid::regclass::text, 'decoded_data_', ''))
-        FROM pg_partition_tree('decoded_data') t WHERE t.isleaf AND t.level > 0) AS oldest_day;
+       estimated_rows('decoded_data') AS rows_estimate,
+       (SELECT to_char(min(lower_bound) AT TIME ZONE 'UTC', 'YYYYMMDD')
+        FROM partitions_of('decoded_data')) AS oldest_day;

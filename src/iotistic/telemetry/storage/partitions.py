@@ -1,5 +1,8 @@
 """Partitions: made ahead of time, dropped when all of their rows are too old, analysed when their day is over.
 
+The database's functions hide what a partition of decoded_data is, a plain one or a chunk of a hypertable:
+`ensure_partitions`, `partitions_of`, `drop_partition`. Names and bounds are the same either way.
+
 Days, months and years are those of UTC. The sink makes the partitions of days far away by itself; what
 is made here only keeps that work out of its way at midnight.
 """
@@ -98,7 +101,7 @@ async def analyze_closed(connection: asyncpg.Connection, now: datetime) -> list[
     """Give the planner figures of the days that ended lately and were not analysed since; return their names."""
     statements = await connection.fetch(
         """
-        SELECT name, format('ANALYZE %I', name) AS statement
+        SELECT name, format('ANALYZE %s', relation) AS statement
         FROM unnest(ARRAY['decoded_data', 'telemetry_events']) parent, partitions_of(parent)
         WHERE upper_bound <= $1 AND upper_bound > $2 AND (analyzed_at IS NULL OR analyzed_at < upper_bound)
         """,

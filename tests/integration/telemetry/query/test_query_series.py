@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 import pytest
 from api_builders import Row, Store, at, random_rows
 
+pytestmark = pytest.mark.every_store
+
 NOW = at("10 12:00:30")
 
 

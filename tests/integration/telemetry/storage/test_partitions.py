@@ -66,16 +66,18 @@ async def test_making_a_partition_waits_for_no_reader_or_writer(connection, sink
     await other.close()
 
 
-async def test_bounds_are_those_of_utc_in_a_session_of_another_zone(connection):
+@pytest.mark.every_store
+async def test_bounds_are_those_of_utc_in_a_session_of_another_zone(connection, sink):
     await connection.execute("SET timezone = 'America/St_Johns'")
     await connection.execute("SET datestyle = 'German'")
 
-    await connection.execute("SELECT ensure_partitions($1)", [date(2026, 11, 20)])
+    await sink.store([Row(MIDNIGHT - INSTANT, 1, 1, 1.0)], now=MIDNIGHT)
 
     (day,) = await partitions.partitions_of(connection, "decoded_data")
     assert (day.lower_bound, day.upper_bound) == (MIDNIGHT - DAY, MIDNIGHT)
 
 
+@pytest.mark.every_store
 @pytest.mark.parametrize(
     ("now", "left"),
     [
@@ -85,8 +87,11 @@ async def test_bounds_are_those_of_utc_in_a_session_of_another_zone(connection):
         (MIDNIGHT + 3 * DAY, []),
     ],
 )
-async def test_a_day_goes_at_the_instant_when_its_last_row_is_too_old(connection, pool, now, left):
-    await connection.execute("SELECT ensure_partitions($1)", [date(2026, 11, 20), date(2026, 11, 21)])
+async def test_a_day_goes_at_the_instant_when_its_last_row_is_too_old(
+    connection, pool, sink, roll, now, left
+):
+    await sink.store([Row(MIDNIGHT - INSTANT, 1, 1, 1.0), Row(MIDNIGHT, 1, 1, 1.0)], now=MIDNIGHT)
+    await roll(MIDNIGHT + DAY)
     settings = RetentionSettings(retention_raw_days=2)
 
     await keep_house(pool, settings, now)
@@ -130,6 +135,7 @@ async def test_zero_days_keep_for_ever(connection, pool):
     assert (done.dropped, done.dead_letters) == ([], 0)
 
 
+@pytest.mark.every_store
 async def test_a_late_row_into_a_dropped_day_leaves_its_rollup_alone(connection, pool, sink, roll):
     settings = RetentionSettings(retention_raw_days=2)
     await sink.store([Row(MIDNIGHT + timedelta(seconds=i), 1, 1, float(i)) for i in range(10)], now=MIDNIGHT)
@@ -148,6 +154,7 @@ async def test_a_late_row_into_a_dropped_day_leaves_its_rollup_alone(connection,
     assert (await read_watermark(connection)).raw_kept_from == MIDNIGHT + DAY
 
 
+@pytest.mark.every_store
 async def test_a_day_that_waits_to_be_rolled_is_not_dropped(connection, pool, sink, roll):
     settings = RetentionSettings(retention_raw_days=2)
     await sink.store([Row(MIDNIGHT, 1, 1, 1.0)], now=MIDNIGHT)
@@ -162,6 +169,7 @@ async def test_a_day_that_waits_to_be_rolled_is_not_dropped(connection, pool, si
     assert await connection.fetchval("SELECT count FROM decoded_1h") == 1
 
 
+@pytest.mark.every_store
 async def test_a_drop_gives_way_to_a_long_reader_and_succeeds_later(connection, pool, database, sink, roll):
     await sink.store([Row(MIDNIGHT, 1, 1, 1.0)], now=MIDNIGHT)
     now = MIDNIGHT + 5 * DAY
@@ -193,9 +201,10 @@ async def test_old_dead_letters_go_in_batches_and_young_ones_stay(connection, po
     assert oldest == MIDNIGHT - 30 * DAY
 
 
-async def test_days_that_ended_are_analysed_once(connection):
+@pytest.mark.every_store
+async def test_days_that_ended_are_analysed_once(connection, sink):
     then = datetime(2020, 3, 1, tzinfo=UTC)  # what the server analyses now counts as analysed after that day
-    await partitions.make_ahead(connection, then)
+    await sink.store([Row(then - DAY, 1, 1, 1.0)], now=then)
 
     first = await partitions.analyze_closed(connection, then)
     again = await partitions.analyze_closed(connection, then)

@@ -17,6 +17,8 @@ from iotistic.telemetry.storage.statements import HOURS, MINUTES, SESSION
 from iotistic.telemetry.storage.watermark import read_watermark, stale_buckets
 from iotistic.telemetry.storage.work import Span, day_of, month_of
 
+pytestmark = pytest.mark.every_store
+
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(hours=3)
 MINUTE = timedelta(minutes=1)
@@ -333,6 +335,10 @@ async def test_a_round_reads_one_partition_by_its_key(connection, sink, roll, st
         await sink.store(rows(NOON + timedelta(days=day), count=40), now=NOON)
     await roll(LATER)
     partition = day_of(NOON) if "data" in source else month_of(NOON)
+    table, _, _ = source.rpartition("_")
+    relation = await connection.fetchval(
+        "SELECT relation::text FROM partitions_of($1) WHERE name = $2", table, source
+    )
 
     for text in statement:
         async with connection.transaction():
@@ -343,5 +349,9 @@ async def test_a_round_reads_one_partition_by_its_key(connection, sink, roll, st
                     f"EXPLAIN {text}", *arguments, partition.start, partition.end
                 )
             )
-        assert set(re.findall(r" on (\w+_20\d+)", plan)) == {source}
-        assert set(re.findall(r"using (\w+)", plan)) == {f"{source}_pkey"}
+        reads = set(
+            re.findall(r'using "?(\w+?)"? on (?:_timescaledb_internal\.)?(\w+_(?:20\d+|chunk)) ', plan)
+        )
+        assert {table for _, table in reads} == {relation.rpartition(".")[2]}, plan
+        assert all(index.endswith("_pkey") for index, _ in reads)
+        assert "Seq Scan" not in plan
