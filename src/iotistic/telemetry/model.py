@@ -178,9 +178,24 @@ class Deliveries:
     sequence: Int64s
     refused: int = 0
     """Messages whose stamps could not be believed; they are stored as messages without one."""
+    message: Int64s | None = None
+    """Which message of its batch each is; None once batches were joined."""
 
     def __len__(self) -> int:
         return len(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which message of the batch each row, event and dead letter of it came from.
+
+    `controller` is the device that sent each row, 0 where the look-up did not tell.
+    """
+
+    rows: Int64s
+    controller: Int32s
+    events: list[int]
+    dead_letters: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +203,7 @@ class Resolved:
     """Everything that one batch writes, in one transaction.
 
     `deliveries` are the stamped messages that are stored once this is; None when there are none.
+    `origin` is there only for those who ask the resolver for it.
     """
 
     rows: Rows
@@ -195,6 +211,7 @@ class Resolved:
     dead_letters: list[DeadLetter]
     received_us: int
     deliveries: Deliveries | None = None
+    origin: Origin | None = None
 
 
 def no_rows() -> Rows:

@@ -106,16 +106,17 @@ class BatchStamps:
             return None
         refused = int((sequence == _REFUSED).sum())
         topics = self._messages.topics
-        if not (sequence > 0).all():
-            places = np.flatnonzero(sequence > 0)
+        places = np.flatnonzero(sequence > 0)
+        if len(places) < len(topics):
             topics = [topics[place] for place in places.tolist()]
             epoch, sequence = epoch[places], sequence[places]
         sources = self._sources(topics)
         if "" in sources:
             named = [place for place, source in enumerate(sources) if source]
             refused += len(sources) - len(named)
-            sources, epoch, sequence = [sources[place] for place in named], epoch[named], sequence[named]
-        return Deliveries(sources, epoch, sequence, refused) if sources or refused else None
+            sources, places = [sources[place] for place in named], places[named]
+            epoch, sequence = epoch[named], sequence[named]
+        return Deliveries(sources, epoch, sequence, refused, places) if sources or refused else None
 
     def _note(self, place: int, payload: Any) -> None:
         if bytes(payload.seq) in (b"", b"null"):
