@@ -158,12 +158,16 @@ class EventRow(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A message that is kept because it could not be stored as readings."""
+    """A message that is kept because it could not be stored as readings.
+
+    `source` is where it can be read again; two letters with the same are one.
+    """
 
     topic: bytes
     payload: bytes
     reason: str
     detail: str
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,13 @@ SELECT timestamptz 'epoch' + m.minute_us * interval '1 microsecond', m.device_id
 FROM unnest($1::bigint[], $2::int[]) AS m (minute_us, device_id);
 
 -- name: store_dead_letters
--- Keep messages that gave no reading: arrays of topic, payload, reason and detail.
-INSERT INTO dead_letters (received_at, topic, payload, reason, detail)
-SELECT $5, d.topic, d.payload, d.reason, d.detail
-FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[]) AS d (topic, payload, reason, detail);
+-- Keep messages that gave no reading: arrays of topic, payload, reason, detail and source. A letter whose
+-- source is there already was kept before.
+INSERT INTO dead_letters (received_at, topic, payload, reason, detail, source)
+SELECT $6, d.topic, d.payload, d.reason, d.detail, d.source
+FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::text[])
+    AS d (topic, payload, reason, detail, source)
+ON CONFLICT (source) WHERE source IS NOT NULL DO NOTHING;
 
 -- name: ensure_partitions
 -- Make the partitions of some days.
