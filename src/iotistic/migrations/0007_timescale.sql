@@ -176,7 +176,8 @@ END $$;
 CREATE FUNCTION abandon_move() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     DROP TRIGGER IF EXISTS copy_to_hypertable ON decoded_data;
-    DROP TABLE IF EXISTS decoded_data_next, decoded_data_moved;
+    DROP TABLE IF EXISTS decoded_data_next;  -- a hypertable is dropped by itself
+    DROP TABLE IF EXISTS decoded_data_moved;
 END $$;
 
 -- A table without readings becomes a hypertable now, if it can.

@@ -1,4 +1,4 @@
-"""`iotistic db`: where the database is, and its migrations.
+"""`iotistic db`: where the database is, how it keeps readings, and its migrations.
 
 The database is the one in the environment (DATABASE_URL), otherwise the embedded server of this home
 while it runs.
@@ -25,7 +25,9 @@ from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, open_connection
 from iotistic.kernel.settings import load_settings
 from iotistic.telemetry.storage.keeper import Keeper, Maintained
+from iotistic.telemetry.storage.moving import Mover
 from iotistic.telemetry.storage.settings import RetentionSettings, RollupSettings
+from iotistic.telemetry.storage.store import ReadingsStore, read_store
 
 MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
 
@@ -59,8 +61,13 @@ def url(*, json: AsJson = False) -> None:
 
 @app.command
 def status(*, folder: Folder = MIGRATIONS, json: AsJson = False) -> None:
-    """List the migrations: applied, pending, changed since, or missing on disk."""
-    emit(_run(lambda connection: runner.status(connection, folder)), json=json, empty="no migrations")
+    """Say where readings are kept, and list the migrations: applied, pending, changed or missing on disk."""
+    store, migrations = _run(lambda connection: _status(connection, folder))
+    if json:
+        emit({"store": _shown(store), "migrations": migrations}, json=True)
+        return
+    emit(f"readings: {store}", json=False)
+    emit(migrations, json=False, empty="no migrations")
 
 
 @app.command
@@ -114,6 +121,29 @@ def unmark(name: str, *, json: AsJson = False) -> None:
     emit({"name": forgotten, "state": "pending"} if json else f"{forgotten} is pending again", json=json)
 
 
+@app.command(name="to-hypertable")
+def to_hypertable(*, abandon: Annotated[bool, Parameter(negative="")] = False, json: AsJson = False) -> None:
+    """Move the readings from plain partitions into a TimescaleDB hypertable, while readings come in.
+
+    It takes as much disk again as the readings do, until it is done. Stopped or killed, it goes on where
+    it was when run again.
+
+    Parameters
+    ----------
+    abandon
+        Undo a move that has not finished.
+    """
+    if abandon:
+        _run(lambda connection: Mover(connection, _progress).abandon())
+        emit({"abandoned": True} if json else "readings stay in plain partitions", json=json)
+        return
+    moved = _run(lambda connection: Mover(connection, _progress).run())
+    shown = {
+        "store": _shown(moved.store), "days": moved.days, "rows": moved.rows, "duration_s": moved.duration_s
+    }  # fmt: skip
+    emit(shown if json else f"{moved.rows:,} readings moved; they are in {moved.store}", json=json)
+
+
 @app.command
 def maintain(*, json: AsJson = False) -> None:
     """Roll up what is due, make partitions ahead, drop what is too old: once, now."""
@@ -160,6 +190,16 @@ async def _connection() -> AsyncGenerator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+async def _status(
+    connection: asyncpg.Connection, folder: Path
+) -> tuple[ReadingsStore, list[runner.MigrationStatus]]:
+    return await read_store(connection), await runner.status(connection, folder)
+
+
+def _shown(store: ReadingsStore) -> dict[str, object]:
+    return {**asdict(store), "name": str(store)}
 
 
 def _progress(line: str) -> None:

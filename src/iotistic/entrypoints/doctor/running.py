@@ -25,6 +25,7 @@ from iotistic.kernel.migrations.runner import MigrationState
 from iotistic.kernel.postgres.claim import running_dsn
 from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.postgres.pool import open_connection
+from iotistic.telemetry.storage.store import ReadingsStore, StoreKind, read_store
 
 _MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
 _TIMEOUT_S = 3.0
@@ -47,7 +48,7 @@ def running_findings(settings: UpSettings) -> Iterator[Finding]:
         yield from _processes(endpoints)
         yield _api_clock(endpoints)
         yield broker_finding(endpoints, settings)
-    yield asyncio.run(_database(settings))
+    yield from asyncio.run(_database(settings))
     yield from _certificates(home)
 
 
@@ -90,30 +91,42 @@ def _api_clock(endpoints: Endpoints) -> Finding:
     return ok("clock of the API", "agrees with ours")
 
 
-async def _database(settings: UpSettings) -> Finding:
+async def _database(settings: UpSettings) -> list[Finding]:
     dsn = settings.dsn if settings.database_url else running_dsn(settings.home)
     if dsn is None:
-        return skipped("database", _DOES_NOT_RUN)
+        return [skipped("database", _DOES_NOT_RUN)]
     try:
         return await _migrated(dsn)
     except IotisticError as exc:
-        return failed("database", exc.message, exc.hint or "see logs/postgres.log")
+        return [failed("database", exc.message, exc.hint or "see logs/postgres.log")]
 
 
-async def _migrated(dsn: Dsn) -> Finding:
+async def _migrated(dsn: Dsn) -> list[Finding]:
     connection = await open_connection(dsn, application_name="iotistic doctor", timeout_s=_TIMEOUT_S)
     try:
         version = await connection.fetchval("SHOW server_version")
         found = await runner.status(connection, _MIGRATIONS)
+        store = await read_store(connection)
     finally:
         await connection.close()
     changed = [one.name for one in found if one.state is MigrationState.CHANGED]
     pending = [one.name for one in found if one.state is MigrationState.PENDING]
     if changed:
-        return failed("database", f"migrations changed: {', '.join(changed)}", "see `iotistic db status`")
+        return [failed("database", f"migrations changed: {', '.join(changed)}", "see `iotistic db status`")]
     if pending:
-        return failed("database", f"{len(pending)} migrations are pending", "run `iotistic db migrate`")
-    return ok("database", f"PostgreSQL {version} at {dsn}, {len(found)} migrations applied")
+        return [failed("database", f"{len(pending)} migrations are pending", "run `iotistic db migrate`")]
+    summary = f"PostgreSQL {version} at {dsn}, {len(found)} migrations applied"
+    return [ok("database", summary), _store(store)]
+
+
+def _store(store: ReadingsStore) -> Finding:
+    if store.moving:
+        fix = "run `iotistic db to-hypertable` again, which goes on; --abandon undoes it"
+        return warning("readings", f"{store}, and a move to a hypertable has not ended", fix)
+    if store.kind is StoreKind.PLAIN and store.offered:
+        offer = f"TimescaleDB {store.offered} is there: `iotistic db to-hypertable` uses it"
+        return ok("readings", f"{store} ({offer})")
+    return ok("readings", str(store))
 
 
 def _certificates(home: Home) -> Iterator[Finding]:

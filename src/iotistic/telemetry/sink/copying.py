@@ -1,5 +1,8 @@
 """Rows as PostgreSQL's binary COPY, built by numpy: no Python object per row."""
 
+from collections.abc import AsyncIterator
+
+import asyncpg
 import numpy as np
 
 from iotistic.telemetry.model import Rows
@@ -38,6 +41,16 @@ def encode_rows(rows: Rows, received_us: int) -> bytes:
     table["datapoint"] = rows.datapoint_id
     table["value"] = rows.value
     return b"".join((_HEADER, table.tobytes(), _TRAILER))
+
+
+async def copy_rows(connection: asyncpg.Connection, table: str, rows: Rows, received_us: int) -> None:
+    """COPY rows into `table`, which has COLUMNS."""
+    data = encode_rows(rows, received_us)
+    await connection.copy_to_table(table, source=_chunks(data), columns=COLUMNS, format="binary")
+
+
+async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
 def in_key_order(rows: Rows) -> Rows:

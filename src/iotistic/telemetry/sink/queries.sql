@@ -5,6 +5,10 @@ CREATE TEMPORARY TABLE IF NOT EXISTS staging (
     received_at timestamptz
 ) ON COMMIT DELETE ROWS;
 
+-- name: staged_after
+-- Microseconds before the time of receipt from which on readings are staged as late; null: none is.
+SELECT (extract(epoch FROM staged_after) * 1000000)::bigint FROM readings_store;
+
 -- name: merge_staging
 -- Store the staged rows; rows that are there already (a batch sent twice) change nothing.
 INSERT INTO decoded_data ("timestamp", device_id, datapoint_id, value, received_at)

@@ -12,7 +12,6 @@ The commit is synchronous: when `write` returns, a power cut does not reach the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from iotistic.kernel.postgres.faults import ROW_FAULTS, database_faults
 from iotistic.kernel.postgres.pool import DatabaseUnavailable, database_errors, open_connection
 from iotistic.kernel.postgres.queries import load_queries
 from iotistic.telemetry.model import DeadLetter, Resolved, Rows, no_rows
-from iotistic.telemetry.sink.copying import COLUMNS, encode_rows, in_key_order
+from iotistic.telemetry.sink.copying import copy_rows, in_key_order
 from iotistic.telemetry.sink.delivered import find_runs
 from iotistic.telemetry.storage.settings import LATE_AFTER_S
 
@@ -74,6 +73,7 @@ class Sink:
         self._connection: asyncpg.Connection | None = None
         self._days: set[int] = set()
         self._cautious = 0
+        self._staged_after_us: int | None = None
 
     async def write(self, batch: Resolved) -> Written:
         """Store a batch durably.
@@ -114,6 +114,7 @@ class Sink:
             with database_faults():
                 self._connection = await open_connection(self._dsn, application_name=self._application_name)
                 await self._connection.execute(_SQL["make_staging"])
+                self._staged_after_us = await self._connection.fetchval(_SQL["staged_after"])
             self._days.clear()
         return self._connection
 
@@ -160,8 +161,10 @@ class Sink:
         received_at = _EPOCH + timedelta(microseconds=batch.received_us)
         stored = 0
         async with connection.transaction():
+            if self._staged_after_us is not None:
+                rows, stored = await self._stage_late(connection, rows, batch.received_us)
             if len(rows):
-                stored = await self._store_rows(connection, rows, batch.received_us)
+                stored += await self._store_rows(connection, rows, batch.received_us)
                 await self._mark_rollups(connection, rows, batch.received_us)
             if batch.events:
                 times, devices, datapoints, texts = zip(
@@ -183,15 +186,23 @@ class Sink:
                 await connection.execute(_SQL["note_deliveries"], *find_runs(batch.deliveries), received_at)
         return Written(stored, len(batch.events), len(batch.dead_letters))
 
+    async def _stage_late(
+        self, connection: asyncpg.Connection, rows: Rows, received_us: int
+    ) -> tuple[Rows, int]:
+        """Set rows for compressed days apart, durably; return the others, and how many were set apart."""
+        late = rows.time_us < received_us - (self._staged_after_us or 0)
+        if not late.any():
+            return rows, 0
+        staged = rows.take(late)
+        await copy_rows(connection, "late_readings", staged, received_us)
+        return rows.take(~late), len(staged)
+
     async def _store_rows(self, connection: asyncpg.Connection, rows: Rows, received_us: int) -> int:
         """Store rows of distinct keys; return how many were not there yet."""
-        data = encode_rows(rows, received_us)
         if not self._cautious:
-            await connection.copy_to_table(
-                "decoded_data", source=_chunks(data), columns=COLUMNS, format="binary"
-            )
+            await copy_rows(connection, "decoded_data", rows, received_us)
             return len(rows)
-        await connection.copy_to_table("staging", source=_chunks(data), columns=COLUMNS, format="binary")
+        await copy_rows(connection, "staging", rows, received_us)
         stored = _count(await connection.execute(_SQL["merge_staging"]))
         if stored == len(rows):
             self._cautious -= 1
@@ -234,10 +245,6 @@ def _refused(batch: Resolved, fault: Exception) -> DeadLetter:
     rows = batch.rows
     what = f"device {rows.device_id[0]}, datapoint {rows.datapoint_id[0]}, time {rows.time_us[0]} us"
     return DeadLetter(b"", repr(float(rows.value[0])).encode(), "sink.row_refused", f"{what}: {fault}")
-
-
-async def _chunks(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 def _count(tag: str) -> int:

@@ -16,7 +16,8 @@ import structlog
 
 from iotistic.kernel.errors import IotisticError, Unavailable
 from iotistic.kernel.postgres.pool import database_errors
-from iotistic.telemetry.storage.metrics import FAILURES, HOUSEKEEPING_SECONDS, LAG, PENDING
+from iotistic.telemetry.storage.late import merge_late
+from iotistic.telemetry.storage.metrics import FAILURES, HOUSEKEEPING_SECONDS, LAG, LATE_MERGED, PENDING
 from iotistic.telemetry.storage.retention import Housekeeping, keep_house
 from iotistic.telemetry.storage.roller import Roller, Round, roll_due
 from iotistic.telemetry.storage.settings import RetentionSettings, RollupSettings
@@ -141,6 +142,7 @@ class Keeper:
         self._roller.careful = False
 
     async def _roll(self) -> Round:
+        LATE_MERGED.inc(await merge_late(self._pool, timeout_s=self._rollups.rollup_timeout_s))
         now = self._clock()
         done = await roll_due(
             self._roller,

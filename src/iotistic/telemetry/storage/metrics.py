@@ -13,6 +13,9 @@ MARKERS_DISCARDED = Counter(
     "Markers of late rows in days that retention dropped",
     ["level"],
 )
+LATE_MERGED = Counter(
+    "iotistic_late_readings_merged_total", "Late readings merged into days that are compressed"
+)
 ROLL_SECONDS = Histogram(
     "iotistic_rollup_round_seconds",
     "Duration of one transaction of the roller",
