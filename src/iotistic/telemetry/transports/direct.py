@@ -13,38 +13,26 @@ has acknowledged to their publishers, but not those that it had already handed t
 """
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import structlog
 
-from iotistic.kernel.errors import IotisticError, Unavailable
+from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.mqtt.bulk import BulkSubscriber
 from iotistic.kernel.mqtt.deliveries import Receipt
 from iotistic.telemetry.decode.decoder import Decoder
-from iotistic.telemetry.decode.stamping import beside_payloads
-from iotistic.telemetry.model import (
-    DeadLetter,
-    Messages,
-    Resolved,
-    concat_deliveries,
-    concat_rows,
-    no_rows,
-)
+from iotistic.telemetry.model import Resolved
 from iotistic.telemetry.resolve.resolver import Resolver
 from iotistic.telemetry.sink.sink import Sink
 from iotistic.telemetry.transports.buffer import Buffer, BufferLimits
+from iotistic.telemetry.transports.insisting import Dependency
 from iotistic.telemetry.transports.observing import IngestMetrics
+from iotistic.telemetry.transports.preparing import Preparer, joined
 from iotistic.telemetry.transports.receiving import Receiver
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
-
-_RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 5.0
 
 
 class Watchers(Protocol):
@@ -76,15 +64,20 @@ class DirectTransport:
         watchers: Watchers,
         options: DirectOptions | None = None,
     ) -> None:
-        self._subscriber, self._decoder, self._resolver, self._sink = subscriber, decoder, resolver, sink
+        self._subscriber, self._sink = subscriber, sink
+        self._preparer = Preparer(decoder, resolver)
         self._metrics, self._watchers = metrics, watchers
         self._options = options or DirectOptions()
         self._buffer = Buffer(self._options.limits)
         self._receiver = Receiver(subscriber, self._buffer, metrics)
         self._prepared: asyncio.Queue[tuple[Resolved, list[Receipt]]] = asyncio.Queue(1)
         self._busy = 0
-        self.database_away: IotisticError | None = None
+        self._database = Dependency("database", metrics.outages.labels("database").inc)
+
+    @property
+    def database_away(self) -> IotisticError | None:
         """Why nothing can be stored at the moment."""
+        return self._database.away
 
     @property
     def broker_away(self) -> IotisticError | None:
@@ -147,41 +140,17 @@ class DirectTransport:
             self._busy += 1
             messages, receipts = self._buffer.take()
             self._metrics.waiting_bytes.set(self._buffer.waiting_bytes)
-            resolved = await self._prepare_batch(messages)
-            del messages  # what waits to be written holds rows, not payloads
+            parts = await self._database.insist(lambda: self._preparer.prepare(messages))  # noqa: B023  awaited at once
+            resolved = joined(parts)
+            del messages, parts  # what waits to be written holds rows, not payloads
             await self._prepared.put((resolved, receipts))
             del resolved
-
-    async def _prepare_batch(self, messages: Messages) -> Resolved:
-        """Decode and resolve. A fault of ours costs the messages that show it, and never the stream."""
-        try:
-            return await self._insist(lambda: self._decode_and_resolve(messages))
-        except Exception as exc:
-            if len(messages) == 1:
-                letter = DeadLetter(
-                    messages.topics[0], messages.payloads[0], "ingest.fault", repr(exc)[:1000]
-                )
-                return Resolved(no_rows(), [], [letter], messages.received_us, beside_payloads(messages))
-            log.exception("ingest.batch_failed", messages=len(messages))
-        middle = len(messages) // 2
-        halves = [await self._prepare_batch(half) for half in messages.split(middle)]
-        return Resolved(
-            concat_rows([half.rows for half in halves]),
-            [event for half in halves for event in half.events],
-            [letter for half in halves for letter in half.dead_letters],
-            messages.received_us,
-            concat_deliveries(half.deliveries for half in halves),
-        )
-
-    async def _decode_and_resolve(self, messages: Messages) -> Resolved:
-        decoded = self._decoder.decode(messages)
-        return await self._resolver.resolve(decoded, messages, self._decoder.series)
 
     async def _write(self) -> None:
         while True:
             batch, receipts = await self._prepared.get()
             started = time.perf_counter()
-            written = await self._insist(lambda: self._sink.write(batch))  # noqa: B023  awaited at once
+            written = await self._database.insist(lambda: self._sink.write(batch))  # noqa: B023  awaited at once
             for receipt in receipts:
                 self._subscriber.acknowledge(receipt)
             self._busy -= 1
@@ -193,22 +162,3 @@ class DirectTransport:
             )
             self._watchers.committed(batch)
             del batch
-
-    async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what `attempt` returns, trying again for as long as the database is away."""
-        pause_s = _RETRY_FIRST_S
-        while True:
-            try:
-                result = await attempt()
-            except Unavailable as exc:
-                if self.database_away is None:
-                    self._metrics.outages.labels("database").inc()
-                    log.warning("database.lost", reason=exc.message)
-                self.database_away = exc
-            else:
-                if self.database_away is not None:
-                    log.info("database.back")
-                self.database_away = None
-                return result
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311  jitter, not a secret
-            pause_s = min(pause_s * 2, _RETRY_MOST_S)
