@@ -16,15 +16,16 @@ import httpx2
 
 from benchmarks.framework import Report, at_most, percentile
 from benchmarks.installation import Installation, installation
+from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.postgres.pool import open_connection
 
-_DATAPOINTS = 10
-_DAYS = 30
+DATAPOINTS = 10
+DAYS = 30
 _POINTS = 500
 _LOADERS = 2
 _GOAL_MS = 50
 
-_REGISTER = """
+REGISTER = """
 WITH template AS (
     INSERT INTO devicetemplates (name, devicetypeid) SELECT 'Bench', id FROM devicetypes WHERE typename = 'Generic'
     RETURNING id
@@ -83,30 +84,30 @@ def run(quick: bool, report: Report) -> None:
     with installation(workers=0) as site:
         end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         started = time.monotonic()
-        site.execute(_REGISTER.format(datapoints=_DATAPOINTS, devices=sizes.devices))
-        site.run(_load(site, sizes, end, report))
+        site.execute(REGISTER.format(datapoints=DATAPOINTS, devices=sizes.devices))
+        site.run(load(site.dsn, sizes, end, report))
         rows = int(str(site.scalar("SELECT count(*) FROM decoded_data")))
         report.add("rows loaded", rows, "rows")
         report.progress(f"loaded and rolled up in {time.monotonic() - started:.0f} s")
         _ask(site, sizes, end, report)
 
 
-async def _load(site: Installation, sizes: Sizes, end: datetime, report: Report) -> None:
+async def load(dsn: Dsn, sizes: Sizes, end: datetime, report: Report) -> None:
     """Write the days in turn, by two connections, then the rollups' watermarks."""
-    days = [end - timedelta(days=_DAYS - n) for n in range(_DAYS)]
-    step_us = _DAYS * 86_400_000_000 // sizes.rows_per_series
-    connection = await open_connection(site.dsn, application_name="bench-load")
+    days = [end - timedelta(days=DAYS - n) for n in range(DAYS)]
+    step_us = DAYS * 86_400_000_000 // sizes.rows_per_series
+    connection = await open_connection(dsn, application_name="bench-load")
     await connection.execute("SELECT ensure_partitions($1::date[])", [day.date() for day in (*days, end)])
     await connection.execute("SELECT ensure_rollup_partitions($1::timestamptz[])", [*days, end])
     waiting = list(reversed(days))
-    await asyncio.gather(*(_load_days(site, waiting, step_us, report) for _ in range(_LOADERS)))
+    await asyncio.gather(*(_load_days(dsn, waiting, step_us, report) for _ in range(_LOADERS)))
     await connection.execute(_ROLLED, end)
     await connection.execute("ANALYZE")
     await connection.close()
 
 
-async def _load_days(site: Installation, waiting: list[datetime], step_us: int, report: Report) -> None:
-    connection = await open_connection(site.dsn, application_name="bench-load")
+async def _load_days(dsn: Dsn, waiting: list[datetime], step_us: int, report: Report) -> None:
+    connection = await open_connection(dsn, application_name="bench-load")
     # The figures are about reading; a crash of this throwaway database would only mean to start over.
     await connection.execute("SET synchronous_commit = off")
     while waiting:
@@ -123,13 +124,13 @@ def _ask(site: Installation, sizes: Sizes, end: datetime, report: Report) -> Non
     base = f"{site.start_api()}/api/v1/telemetry"
     token = site.home.api_token.read_text(encoding="utf-8").strip()
     chance = random.Random(7)
-    month = {"from": (end - timedelta(days=_DAYS)).isoformat(), "to": end.isoformat()}
+    month = {"from": (end - timedelta(days=DAYS)).isoformat(), "to": end.isoformat()}
 
     def device() -> str:
         return f"/devices/bench-{chance.randint(1, sizes.devices)}"
 
     def day() -> dict[str, str]:
-        start = end - timedelta(seconds=chance.randint(86_400, _DAYS * 86_400))
+        start = end - timedelta(seconds=chance.randint(86_400, DAYS * 86_400))
         return {"from": start.isoformat(), "to": (start + timedelta(days=1)).isoformat()}
 
     def series(span: dict[str, str], datapoints: list[int]) -> tuple[str, dict[str, object]]:
@@ -137,13 +138,13 @@ def _ask(site: Installation, sizes: Sizes, end: datetime, report: Report) -> Non
         return f"{device()}/series", {"datapoint": labels, "points": _POINTS, **span}
 
     def one() -> list[int]:
-        return [chance.randrange(_DATAPOINTS)]
+        return [chance.randrange(DATAPOINTS)]
 
     questions: dict[str, Callable[[], tuple[str, dict[str, object]]]] = {
         "latest of a device": lambda: (f"{device()}/latest", {}),
         "one day at 500 points": lambda: series(day(), one()),
         "30 days at 500 points": lambda: series(month, one()),
-        "30 days, all 10 datapoints": lambda: series(month, list(range(_DATAPOINTS))),
+        "30 days, all 10 datapoints": lambda: series(month, list(range(DATAPOINTS))),
         "1,000 raw rows": lambda: (f"{device()}/readings", {"limit": 1000, **month}),
     }
     with httpx2.Client(headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:

@@ -10,10 +10,11 @@ CREATE FUNCTION is_hypertable(parent text) RETURNS boolean LANGUAGE sql STABLE A
 $$;
 
 -- The extension can be created: it is on the server's disk, and the server has loaded its loader.
--- (Without the loader CREATE EXTENSION would end the connection.)
+-- (Without the loader CREATE EXTENSION would end the connection.) A database that shall keep plain partitions
+-- says so beforehand: ALTER DATABASE ... SET timescaledb.disable_load = on.
 CREATE FUNCTION timescaledb_offered() RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
-       AND current_setting('timescaledb.disable_load', true) IS NOT NULL
+       AND coalesce(current_setting('timescaledb.disable_load', true), 'on') = 'off'
 $$;
 
 -- Daily partitions of readings and events for the given UTC days; returns how many were made.

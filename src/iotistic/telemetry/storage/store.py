@@ -39,7 +39,7 @@ _STORE = """
 SELECT coalesce((SELECT relkind = 'r' FROM pg_class WHERE oid = to_regclass('decoded_data')), false) AS hypertable,
        (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescaledb,
        (SELECT default_version FROM pg_available_extensions
-        WHERE name = 'timescaledb' AND current_setting('timescaledb.disable_load', true) IS NOT NULL) AS offered,
+        WHERE name = 'timescaledb' AND current_setting('timescaledb.disable_load', true) = 'off') AS offered,
        current_setting('timescaledb.license', true) = 'timescale' AS is_full,
        to_regclass('decoded_data_moved') IS NOT NULL AS moving
 """
