@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncGenerator
+from types import MappingProxyType
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import asyncpg
@@ -17,11 +18,13 @@ from fastapi import APIRouter, FastAPI
 from pydantic import Field, SecretStr
 
 from iotistic.entrypoints import catalogue
+from iotistic.entrypoints.sharing import Checks, live_hub
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
 from iotistic.kernel.mqtt.client import MqttClient
 from iotistic.kernel.mqtt.settings import MqttSettings
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, database_errors
+from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.attempts import FailedAttempts
@@ -30,6 +33,9 @@ from iotistic.kernel.web.server import serve
 from iotistic.telemetry.dead_letters.repository import DeadLetterRepository
 from iotistic.telemetry.dead_letters.routes import dead_letter_router
 from iotistic.telemetry.dead_letters.service import DeadLetterService, Publisher
+from iotistic.telemetry.ledger.repository import LedgerRepository
+from iotistic.telemetry.ledger.routes import ledger_router
+from iotistic.telemetry.ledger.service import LedgerService
 from iotistic.telemetry.live.hub import LiveHub
 from iotistic.telemetry.live.routes import live_router
 from iotistic.telemetry.query.routes import query_router
@@ -49,7 +55,7 @@ and keeps it in the home's `secrets/api-token`. Times are ISO 8601 in UTC; reque
 age such as `-24h`. Errors are `application/problem+json` with a stable `code`."""
 
 
-class ApiSettings(HomeSettings, LogSettings, DatabaseSettings, MqttSettings):
+class ApiSettings(HomeSettings, LogSettings, DatabaseSettings, MqttSettings, RedisSettings):
     """Settings of the API process."""
 
     api_host: str = "127.0.0.1"
@@ -89,25 +95,31 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
             with_statement_timeout(settings), application_name="iotistic-api", min_size=0
         )
         stack.callback(pool.terminate)
-        hub = LiveHub(settings.home.run)
+        hub, checks = await stack.enter_async_context(live_hub(settings, settings.home.run))
         publisher = BrokerPublisher(settings)
-        for work in (hub.run(), publisher.run()):
-            stack.push_async_callback(_cancel, asyncio.create_task(work))
-        app = create_api_app(pool, hub, publisher, operator=settings.api_token)
+        stack.push_async_callback(_cancel, asyncio.create_task(publisher.run()))
+        app = create_api_app(pool, hub, publisher, operator=settings.api_token, checks=checks)
         server = await serve(app, host=settings.api_host, port=settings.api_port)
         stack.push_async_callback(server.stop)
         log.info("api.ready", host=settings.api_host, port=server.port)
         yield server.port
 
 
-def create_api_app(pool: asyncpg.Pool, hub: LiveHub, publisher: Publisher, *, operator: SecretStr) -> FastAPI:
+def create_api_app(
+    pool: asyncpg.Pool,
+    hub: LiveHub,
+    publisher: Publisher,
+    *,
+    operator: SecretStr,
+    checks: Checks = MappingProxyType({}),
+) -> FastAPI:
     """Return the app; every route below PREFIX needs the operator's token."""
     access = bearer_auth(StaticTokens({"operator": operator}), attempts=FailedAttempts())
     app = create_app(
         title="Iotistic telemetry",
         version=catalogue.version(),
         description=_DESCRIPTION,
-        checks={"database": lambda: _ask(pool)},
+        checks={"database": lambda: _ask(pool), **checks},
     )
     app.include_router(_telemetry_routes(pool, hub, publisher, access), prefix=PREFIX)
     return app
@@ -123,6 +135,7 @@ def _telemetry_routes(
     routes.include_router(
         dead_letter_router(DeadLetterService(DeadLetterRepository(pool), publisher), access)
     )
+    routes.include_router(ledger_router(LedgerService(LedgerRepository(pool), query.devices), access))
     routes.include_router(registry_router(RegistryService(RegistryRepository(pool), query.devices), access))
     return routes
 

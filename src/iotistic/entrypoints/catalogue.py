@@ -31,6 +31,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("watch", "Show devices, last values and throughput, live.", "Look"),
     Command("query", "Show one series as a chart, a table, CSV or JSON.", "Look"),
     Command("devices", "List devices, or show one with its datapoints.", "Look"),
+    Command("ledger", "Say what was sent, what is stored, and what is missing.", "Look"),
     Command("dead-letters", "List, show, replay or purge what could not be stored.", "Look"),
     Command("cert", "Issue, list and revoke device certificates.", "Manage"),
     Command("db", "Show and run the database's migrations.", "Manage"),
@@ -46,6 +47,9 @@ PROCESSES: dict[str, str] = {
     "api": "iotistic.entrypoints.api",
     "pki": "iotistic.entrypoints.pki",
     "maintenance": "iotistic.entrypoints.maintenance",
+    "connector": "iotistic.entrypoints.connector",
+    "processor": "iotistic.entrypoints.processor",
+    "sink": "iotistic.entrypoints.sink",
 }
 
 EXIT_CODES: dict[int, str] = {

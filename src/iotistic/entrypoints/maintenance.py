@@ -1,4 +1,4 @@
-"""The maintenance process: partitions made ahead, rollups kept up, what is too old dropped.
+"""The maintenance process: partitions made ahead, rollups kept up, what is too old dropped, the ledger kept.
 
 It may be killed at any point, run twice, and start before the database does.
 """
@@ -11,6 +11,7 @@ import structlog
 from pydantic import Field
 
 from iotistic.entrypoints import catalogue
+from iotistic.entrypoints.ledger import LedgerPart, LedgerPartSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, database_errors
 from iotistic.kernel.settings import load_settings
@@ -26,7 +27,9 @@ log = structlog.get_logger()
 _DRAIN_WITHIN_S = 10.0
 
 
-class MaintenanceSettings(DatabaseSettings, RollupSettings, RetentionSettings, LogSettings):
+class MaintenanceSettings(
+    DatabaseSettings, RollupSettings, RetentionSettings, LedgerPartSettings, LogSettings
+):
     """Settings of the maintenance process."""
 
     metrics_host: str = "127.0.0.1"
@@ -47,6 +50,7 @@ async def run(settings: MaintenanceSettings) -> None:
     # No connection is opened here, so a database that is away keeps nobody from starting.
     pool = await create_pool(settings, application_name="iotistic-maintenance", min_size=0)
     keeper = Keeper(pool, settings, settings)
+    ledger = LedgerPart(pool, settings)
     app = create_app(
         title="Iotistic maintenance",
         version=catalogue.version(),
@@ -60,20 +64,24 @@ async def run(settings: MaintenanceSettings) -> None:
     try:
         async with await serve(app, host=settings.metrics_host, port=settings.metrics_port) as server:
             log.info("maintenance.started", host=settings.metrics_host, port=server.port)
-            await _until(stopping, keeper)
+            await _until(stopping, keeper, ledger)
     finally:
         pool.terminate()
     log.info("maintenance.stopped")
 
 
-async def _until(stopping: asyncio.Event, keeper: Keeper) -> None:
-    working = asyncio.create_task(keeper.run(), name="keeper")
+async def _until(stopping: asyncio.Event, keeper: Keeper, ledger: LedgerPart) -> None:
+    working = [
+        asyncio.create_task(keeper.run(), name="keeper"),
+        asyncio.create_task(ledger.run(), name="ledger"),
+    ]
     told = asyncio.create_task(stopping.wait(), name="signal")
-    await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((*working, told), return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
     keeper.stop()
+    ledger.stop()
     try:
-        await asyncio.wait_for(working, _DRAIN_WITHIN_S)
+        await asyncio.wait_for(asyncio.gather(*working), _DRAIN_WITHIN_S)
     except TimeoutError:
         log.warning("maintenance.gave_up", within_s=_DRAIN_WITHIN_S)
 

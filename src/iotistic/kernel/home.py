@@ -80,6 +80,11 @@ class Home:
         return self.secrets / "api-token"
 
     @property
+    def ledger_key(self) -> Path:
+        """The key that receipts of the delivery ledger are signed with; its public key ends in `.pub`."""
+        return self.secrets / "ledger.key"
+
+    @property
     def pki(self) -> Path:
         """Folder of the certificate authority, mode 700."""
         return self.path / "pki"

@@ -41,6 +41,12 @@ class IngestMetrics:
         self._dead = Counter(
             "iotistic_ingest_dead_letters", "Messages kept as dead letters", ["reason"], registry=registry
         )
+        self._stamps = Counter(
+            "iotistic_ingest_stamps",
+            "Messages with a delivery stamp",
+            ["outcome"],
+            registry=registry,
+        )
         self._batch = Histogram(
             "iotistic_ingest_batch_messages",
             "Messages a transaction",
@@ -74,6 +80,9 @@ class IngestMetrics:
         self._events.inc(written.events)
         for letter in batch.dead_letters:
             self._dead.labels(letter.reason).inc()
+        if batch.deliveries is not None:
+            self._stamps.labels("noted").inc(len(batch.deliveries))
+            self._stamps.labels("refused").inc(batch.deliveries.refused)
         self._batch.observe(messages)
         self._commit.observe(seconds)
         self.totals.messages += messages

@@ -11,6 +11,7 @@ STATEMENTS = {
     **{
         f"dead_letters.{name}": text for name, text in load_queries("iotistic.telemetry.dead_letters").items()
     },
+    **{f"ledger.{name}": text for name, text in load_queries("iotistic.telemetry.ledger").items()},
     **{f"registry.{name}": text for name, text in load_queries("iotistic.telemetry.registry").items()},
 }
 

@@ -1,0 +1,194 @@
+"""`iotistic ledger`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
+
+from iotistic.entrypoints.commands.options import AsJson
+from iotistic.entrypoints.installation import connect
+from iotistic.entrypoints.output import emit
+from iotistic.kernel.errors import Invalid, IotisticError
+from iotistic.kernel.home import HomeSettings
+from iotistic.kernel.settings import load_settings
+from iotistic.telemetry.ledger.receipts import chain_faults, read_public_key, verify
+from iotistic.telemetry.ledger.schemas import (
+    DroppedEpochs,
+    LedgerEntry,
+    LedgerPage,
+    LedgerTotals,
+    ReceiptPage,
+)
+
+app = App(
+    name="ledger", help="Say what was sent, what is stored, and what is missing.", help_format="plaintext"
+)
+
+_PATH = "/telemetry/ledger"
+_PAGE = 1000
+_COLUMNS = ("source", "epoch", "sent", "stored", "missing", "duplicates", "healed", "gaps", "last_at")
+_SHOWN_GAPS = 5
+_FAILED = 1
+_NONE = "nothing yet: no sender has numbered its messages; see docs/operate/ledger.md"
+
+When = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
+Flag = Parameter(negative="")
+
+
+class ReceiptsUnreadable(Invalid):
+    """The file holds no receipts."""
+
+    code = "ledger.receipts_unreadable"
+
+
+@app.default
+@app.command(name="show")
+def show(
+    *,
+    device: str | None = None,
+    start: Annotated[When, Parameter(name=["--from"])] = None,
+    end: Annotated[When, Parameter(name=["--to"])] = None,
+    missing: Annotated[bool, Flag] = False,
+    check: Annotated[bool, Flag] = False,
+    limit: int = 1000,
+    json: AsJson = False,
+) -> int:
+    """Show what senders that number their messages sent, what is stored, what is missing and where it stands.
+
+    Parameters
+    ----------
+    device
+        Id, MAC, uuid, external key, name, or a sender such as mac:aabbccddee01.
+    start
+        Only epochs active at or after this: an age such as -24h, or an ISO 8601 time.
+    end
+        Only epochs active before this.
+    missing
+        Only epochs with something missing.
+    check
+        End with status 1 when something is missing.
+    limit
+        Most epochs to list; the sums are over all.
+    """
+    api = connect()
+    items: list[LedgerEntry] = []
+    cursor: str | None = None
+    while True:
+        page = api.get(
+            _PATH,
+            LedgerPage,
+            device=device,
+            missing=missing or None,
+            limit=max(1, min(_PAGE, limit - len(items))),
+            cursor=cursor,
+            **{"from": start, "to": end},
+        )
+        items += page.items
+        cursor = page.next_cursor
+        if cursor is None or len(items) >= limit:
+            break
+    if json:
+        emit({**page.model_dump(), "items": items, "next_cursor": cursor}, json=True)
+    else:
+        _print(page.totals, items, page.dropped)
+    return _FAILED if check and page.totals.missing else 0
+
+
+@app.command
+def receipts(
+    *,
+    device: str | None = None,
+    start: Annotated[When, Parameter(name=["--from"])] = None,
+    end: Annotated[When, Parameter(name=["--to"])] = None,
+) -> None:
+    """Print signed receipts, one JSON document a line, oldest first, for `iotistic ledger verify`.
+
+    Parameters
+    ----------
+    device
+        Only this device.
+    start
+        Only hours that ended after this.
+    end
+        Only hours that ended by then.
+    """
+    api = connect()
+    cursor: str | None = None
+    while True:
+        page = api.get(
+            f"{_PATH}/receipts",
+            ReceiptPage,
+            device=device,
+            limit=_PAGE,
+            cursor=cursor,
+            **{"from": start, "to": end},
+        )
+        for receipt in page.items:
+            sys.stdout.write(msgspec.json.encode(receipt, order="deterministic").decode() + "\n")
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+@app.command(name="verify")
+def verify_receipts(file: Path, *, key: Path | None = None, json: AsJson = False) -> int:
+    """Check receipts: who signed them, that nothing was changed since, and that none is left out between.
+
+    Ends with status 1 when one is not in order. Needs neither the installation nor a network.
+
+    Parameters
+    ----------
+    file
+        Receipts as `iotistic ledger receipts` prints them; - reads standard input.
+    key
+        The public key (PEM) to check with; without it, the one in the home's secrets/ledger.pub.
+    """
+    public = read_public_key(key or load_settings(HomeSettings).home.ledger_key.with_suffix(".pub"))
+    found = _read(file)
+    faults: list[dict[str, object]] = []
+    for number, receipt in enumerate(found, 1):
+        try:
+            verify(receipt, public)
+        except IotisticError as exc:
+            faults.append(_fault(number, str(receipt.get("source")), exc.message))
+    faults += [_fault(*fault) for fault in chain_faults(found)]
+    if json:
+        emit({"receipts": len(found), "faults": faults}, json=True)
+    else:
+        emit(faults, json=False, empty=f"{len(found)} receipts are in order")
+    return _FAILED if faults else 0
+
+
+def _fault(receipt: int, source: str, why: str) -> dict[str, object]:
+    return {"receipt": receipt, "source": source, "fault": why}
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    try:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        found = [msgspec.json.decode(line) for line in raw.splitlines() if line.strip()]
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ReceiptsUnreadable(f"{file}: {exc}", hint="one JSON document a line") from exc
+    if not found or not all(isinstance(receipt, dict) for receipt in found):
+        raise ReceiptsUnreadable(f"{file} holds no receipts", hint="one JSON document a line")
+    return found
+
+
+def _print(totals: LedgerTotals, items: list[LedgerEntry], dropped: list[DroppedEpochs]) -> None:
+    rows = [{**item.model_dump(), "gaps": _gaps(item)} for item in items]
+    emit(rows, json=False, columns=_COLUMNS, empty=_NONE)
+    for one in dropped:
+        sys.stdout.write(f"{one.source}: {one.epochs} epochs are not kept any more ({one.reason})\n")
+    if totals.epochs:
+        sys.stdout.write(
+            f"{totals.senders} senders: {totals.sent:,} sent, {totals.stored:,} stored, "
+            f"{totals.missing:,} missing, {totals.duplicates:,} duplicates, {totals.healed:,} healed\n"
+        )
+
+
+def _gaps(item: LedgerEntry) -> str:
+    told = [f"{gap.first}-{gap.last} {gap.stage.value}" for gap in item.gaps[:_SHOWN_GAPS]]
+    more = len(item.gaps) > _SHOWN_GAPS or item.has_more_gaps
+    return ", ".join(told) + (" ..." if more else "") or "-"
