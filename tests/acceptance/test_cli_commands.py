@@ -87,6 +87,14 @@ def test_a_simulated_sensor_is_listed_shown_and_queried(up):
     assert series["series"][0]["buckets"][0]["count"] >= 1
 
 
+def test_a_controller_is_shown_with_the_values_of_the_sensors_on_its_pins(up):
+    controller = next(one for one in answer(up, "devices", "--json") if one["mac"])
+    shown = answer(up, "devices", "show", controller["mac"], "--json")
+    pins = {pin["device_id"] for connector in shown["connectors"] for pin in connector["pins"]}
+
+    assert pins & {value["device_id"] for value in shown["latest"]}
+
+
 def test_a_series_is_a_chart_for_people_and_csv_for_spreadsheets(up):
     sensor = str(values_of(up)[0]["id"])
     chart = up.run("query", sensor, "temperature", "--from", "-5m").stdout

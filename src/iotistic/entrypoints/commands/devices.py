@@ -40,7 +40,7 @@ def list_devices(*, search: str | None = None, limit: int = 1000, json: AsJson =
 
 @app.command
 def show(device: str, *, json: AsJson = False) -> None:
-    """Show one device: what it is, what it measures, and its last values.
+    """Show one device: what it is, what it measures, and its last values and those of the sensors on its pins.
 
     Parameters
     ----------
@@ -50,7 +50,9 @@ def show(device: str, *, json: AsJson = False) -> None:
     api = connect()
     detail = api.get(device_path(device), DeviceDetail)
     datapoints = api.get(f"/telemetry/devices/{detail.id}/datapoints", Datapoints).items
-    latest = api.get("/telemetry/latest", LatestValues, device=[detail.id]).items
+    sensors = {pin.device_id: pin.device_name for connector in detail.connectors for pin in connector.pins}
+    names = {detail.id: detail.name, **sensors}
+    latest = api.get("/telemetry/latest", LatestValues, device=list(names)).items
     if json:
         emit({**detail.model_dump(), "datapoints": datapoints, "latest": latest}, json=True)
         return
@@ -63,6 +65,7 @@ def show(device: str, *, json: AsJson = False) -> None:
         emit(f"on controller {seat.controller_id}, J{seat.connector} pin {seat.pin}", json=False)
     rows = [
         {
+            "device": names[value.device_id],
             "datapoint": value.label,
             "value": value.text if value.value is None else value.value,
             "unit": value.unit,
