@@ -41,7 +41,15 @@ class RedisChannel:
 class RedisListener:
     """The receiving side of a channel, on a connection of its own; connects again by itself."""
 
-    def __init__(self, settings: RedisSettings, name: str, *, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self,
+        settings: RedisSettings,
+        name: str,
+        *,
+        breaker: Breaker | None = None,
+        quiet_s: float = _QUIET_S,
+    ) -> None:
+        self._quiet_s = quiet_s
         self._settings = settings
         self._name = name
         self._breaker = breaker or Breaker(most_s=_MOST_PAUSE_S)
@@ -66,7 +74,7 @@ class RedisListener:
         await pubsub.subscribe(self._name)
         asked = True
         while True:
-            message: dict[str, Any] | None = await pubsub.get_message(timeout=_QUIET_S)
+            message: dict[str, Any] | None = await pubsub.get_message(timeout=self._quiet_s)
             if message is not None:
                 asked = False
                 if message["type"] == "message":

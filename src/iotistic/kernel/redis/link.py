@@ -50,7 +50,15 @@ def connect(settings: RedisSettings, *, name: str) -> Redis:
 class RedisLink:
     """Commands to one Redis; `run` it as a task for the life of the process."""
 
-    def __init__(self, settings: RedisSettings, *, name: str, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self,
+        settings: RedisSettings,
+        *,
+        name: str,
+        breaker: Breaker | None = None,
+        ask_every_s: float = _ASK_EVERY_S,
+    ) -> None:
+        self._ask_every_s = ask_every_s
         self._redis = connect(settings, name=name)
         self._timeout_s = settings.redis_timeout_ms / 1000
         self._breaker = breaker or Breaker()
@@ -95,7 +103,7 @@ class RedisLink:
                     self._lose(exc, "probe")
                 else:
                     self._use()
-                    await self._until_failure(_ASK_EVERY_S)
+                    await self._until_failure(self._ask_every_s)
                 if self.away is not None:
                     await self._redis.connection_pool.disconnect(inuse_connections=False)
                     await asyncio.sleep(self._breaker.failed())

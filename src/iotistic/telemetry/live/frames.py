@@ -137,11 +137,13 @@ def encode_lost(rows: int) -> bytes:
 
 
 def rows_in(frame: bytes) -> int:
-    """Return how many rows an encoded frame carries: 0 unless it holds readings."""
+    """Return how many readings and text readings an encoded frame carries."""
     length, kind = _HEADER.unpack_from(frame)
-    if kind != Kind.READINGS or length < 1 + _READINGS.size:
-        return 0
-    return int(_READINGS.unpack_from(frame, _HEADER.size)[1])
+    if kind == Kind.READINGS and length >= 1 + _READINGS.size:
+        return int(_READINGS.unpack_from(frame, _HEADER.size)[1])
+    if kind == Kind.EVENTS:  # rare and short
+        return len(_events_decoder.decode(frame[_HEADER.size :]).events)
+    return 0
 
 
 class FrameReader:

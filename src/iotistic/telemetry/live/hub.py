@@ -44,9 +44,12 @@ class WorkerFigures:
 
 
 class LiveHub:
-    """Follows the workers of one installation; `run` it as a task for the life of the process."""
+    """Follows the workers of one installation; `run` it as a task for the life of the process.
 
-    def __init__(self, run_folder: Path, *, scan_s: float = _SCAN_S) -> None:
+    Without a run folder it looks for nobody: frames are handed to `dispatch`.
+    """
+
+    def __init__(self, run_folder: Path | None, *, scan_s: float = _SCAN_S) -> None:
         self._folder = run_folder
         self._scan_s = scan_s
         self._followers: dict[Path, asyncio.Task[None]] = {}
@@ -93,8 +96,20 @@ class LiveHub:
         for subscription in self._subscriptions:
             subscription.close()
 
+    def dispatch(self, frame: Frame) -> None:
+        """Hand one frame to whom it may concern; returns at once."""
+        match frame:
+            case ReadingsFrame() | EventsFrame():
+                for subscription in self._subscriptions:
+                    subscription.offer(frame)
+            case LostFrame(rows=rows):
+                for subscription in self._subscriptions:
+                    subscription.lose(rows)
+            case StatsFrame():
+                self._note(frame)
+
     def _look_for_workers(self) -> None:
-        for path in self._folder.glob(SOCKET_PATTERN):
+        for path in self._folder.glob(SOCKET_PATTERN) if self._folder else ():
             follower = self._followers.get(path)
             if follower is None or follower.done():
                 self._followers[path] = asyncio.create_task(self._follow(path), name=f"live {path.name}")
@@ -122,18 +137,7 @@ class LiveHub:
         frames = FrameReader()
         while data := await reader.read(_READ_BYTES):
             for frame in frames.feed(data):
-                self._dispatch(frame)
-
-    def _dispatch(self, frame: Frame) -> None:
-        match frame:
-            case ReadingsFrame() | EventsFrame():
-                for subscription in self._subscriptions:
-                    subscription.offer(frame)
-            case LostFrame(rows=rows):
-                for subscription in self._subscriptions:
-                    subscription.lose(rows)
-            case StatsFrame():
-                self._note(frame)
+                self.dispatch(frame)
 
     def _note(self, stats: StatsFrame) -> None:
         now = time.monotonic()

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from iotistic.telemetry.live.feed import Feed
 from iotistic.telemetry.live.frames import (
     EventsFrame,
     LiveEvent,
@@ -11,7 +12,6 @@ from iotistic.telemetry.live.frames import (
     encode_readings,
     encode_stats,
 )
-from iotistic.telemetry.live.server import LiveFeedServer
 from iotistic.telemetry.model import Resolved
 from iotistic.telemetry.transports.observing import Totals
 
@@ -19,9 +19,9 @@ _STATS_EVERY_S = 1.0
 
 
 class LiveReporter:
-    """Feeds one worker's LiveFeedServer; encodes nothing while nobody listens."""
+    """Feeds the live feed of one worker; encodes nothing while nobody listens."""
 
-    def __init__(self, feed: LiveFeedServer, totals: Totals, *, worker: str) -> None:
+    def __init__(self, feed: Feed, totals: Totals, *, worker: str) -> None:
         self._feed = feed
         self._totals = totals
         self._worker = worker
@@ -30,6 +30,7 @@ class LiveReporter:
     def committed(self, batch: Resolved) -> None:
         """Publish a stored batch."""
         if not self._feed.consumers:
+            self._feed.unheard(len(batch.rows) + len(batch.events))
             return
         now_us = _now_us()
         rows = batch.rows

@@ -51,6 +51,9 @@ class LiveFeedServer:
         for consumer in tuple(self._consumers):
             self.dropped_rows += consumer.offer(frame, self._buffer_bytes)
 
+    def unheard(self, rows: int) -> None:
+        """Do nothing: whoever connects later was not listening."""
+
     async def close(self) -> None:
         """Stop listening, drop the consumers and remove the socket."""
         if self._server is None:
