@@ -18,6 +18,7 @@ import uvloop
 from pydantic import Field
 
 from iotistic.entrypoints import catalogue
+from iotistic.entrypoints.sharing import Shared, sharing
 from iotistic.kernel.errors import Invalid, IotisticError
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
@@ -25,6 +26,7 @@ from iotistic.kernel.mqtt.bulk import BulkSubscriber
 from iotistic.kernel.mqtt.bulk_login import BulkOptions
 from iotistic.kernel.mqtt.settings import MqttSettings
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
+from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.server import serve
@@ -47,7 +49,9 @@ _LOOKUP_CONNECTIONS = 2
 _GC_THRESHOLD = (100_000, 50, 100)
 
 
-class WorkerSettings(IngestSettings, MqttSettings, DatabaseSettings, HomeSettings, LogSettings):
+class WorkerSettings(
+    IngestSettings, MqttSettings, DatabaseSettings, RedisSettings, HomeSettings, LogSettings
+):
     """Settings of an ingest worker."""
 
     metrics_host: str = "127.0.0.1"
@@ -100,10 +104,20 @@ async def run(settings: WorkerSettings, role: Role) -> None:
         application_name=role.name,
         min_size=0,
     )
+    behind = PostgresDirectory(pool, settings.unknown_devices)
+    try:
+        async with sharing(settings, name=role.name, pool=pool, behind=behind) as shared:
+            await _work(settings, role, shared, stop)
+    finally:
+        pool.terminate()
+
+
+async def _work(settings: WorkerSettings, role: Role, shared: Shared, stop: asyncio.Event) -> None:
+    """Receive and store until told to stop, tell those who watch, and hear of changes."""
     metrics = IngestMetrics()
-    resolver = Resolver(PostgresDirectory(pool, settings.unknown_devices))
-    feed = LiveFeedServer(socket_path(settings.home.run, str(role.worker)))
-    reporter = LiveReporter(feed, metrics.totals, worker=role.name)
+    resolver = Resolver(shared.directory)
+    feed = shared.feed(lambda: LiveFeedServer(socket_path(settings.home.run, str(role.worker))))
+    reporter = LiveReporter(feed, metrics.totals, worker=f"{shared.worker_prefix}{role.name}")
     transport = DirectTransport(
         BulkSubscriber(_subscription(settings, role)),
         Decoder(settings.window),
@@ -120,12 +134,18 @@ async def run(settings: WorkerSettings, role: Role) -> None:
         checks={
             "broker": lambda: _raise(transport.broker_away),
             "database": lambda: _raise(transport.database_away),
+            **shared.checks,
         },
     )
+
+    def forget() -> None:
+        shared.forget()
+        resolver.forget()
+
     settings.home.run.mkdir(parents=True, exist_ok=True)
     await feed.start()
     beside = [
-        asyncio.create_task(hear_changes(settings.dsn, resolver.forget)),
+        asyncio.create_task(hear_changes(settings.dsn, forget)),
         asyncio.create_task(reporter.report()),
     ]
     try:
@@ -140,7 +160,6 @@ async def run(settings: WorkerSettings, role: Role) -> None:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         await feed.close()
-        pool.terminate()
     log.info("ingest.stopped", messages=metrics.totals.messages, rows=metrics.totals.rows)
 
 

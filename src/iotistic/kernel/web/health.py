@@ -7,17 +7,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
-from iotistic.kernel.errors import IotisticError
+from iotistic.kernel.errors import IotisticError, Unavailable
 from iotistic.kernel.web.auth import Public
 
 Check = Callable[[], Awaitable[object]]
-"""Raises when the thing it looks at is not usable; what it returns is ignored."""
+"""Raises when the thing it looks at is not usable, Degraded when that stops nobody; what it returns is ignored."""
 
+_DEGRADED = "degraded: "
 _REUSE_S = 0.5  # `ready` is open to anybody: a flood of calls must not become a flood of checks
 
 
+class Degraded(Unavailable):
+    """Something that helps is away; the work goes on without it."""
+
+    code = "degraded"
+
+
 class Health(BaseModel):
-    """Whether the process is ready, and for each check `ok` or why not."""
+    """Whether the process is ready, and for each check `ok`, `degraded: …` (still ready), or why not."""
 
     ready: bool
     checks: dict[str, str]
@@ -43,7 +50,8 @@ class Readiness:
             if self._last is None or time.monotonic() - self._last[0] > _REUSE_S:
                 answers = await asyncio.gather(*(self._run(check) for check in self._checks.values()))
                 checks = dict(zip(self._checks, answers, strict=True))
-                health = Health(ready=all(answer == "ok" for answer in answers), checks=checks)
+                ready = all(answer == "ok" or answer.startswith(_DEGRADED) for answer in answers)
+                health = Health(ready=ready, checks=checks)
                 self._last = (time.monotonic(), health)
             return self._last[1]
 
@@ -52,6 +60,8 @@ class Readiness:
             await asyncio.wait_for(check(), self._timeout_s)
         except TimeoutError:
             return f"no answer within {self._timeout_s:g} s"
+        except Degraded as exc:
+            return f"{_DEGRADED}{exc.message}"
         except IotisticError as exc:
             return f"{exc.code}: {exc.message}"
         except Exception as exc:  # noqa: BLE001  a failing check is the answer, whatever failed
