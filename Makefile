@@ -15,7 +15,7 @@ run: ## Start everything with 4 simulated controllers and a live table; Ctrl-C s
 	@exec $(BIN)/iotistic up --simulate 4 $(ARGS)
 
 test: ## Lint, types, import contracts and every test
-	@sh scripts/setup.sh mosquitto mosquitto-clients openssl openjdk-17-jre-headless
+	@sh scripts/setup.sh mosquitto mosquitto-clients openssl openjdk-17-jre-headless redis-server
 	@sh scripts/lint.sh
 	@sh scripts/step.sh "types (pyright)" $(BIN)/pyright
 	@$(BIN)/pytest -q $(ARGS)
@@ -26,7 +26,7 @@ check: ## The fast part of test: lint and unit tests, in seconds
 	@$(BIN)/pytest -q tests/unit $(ARGS)
 
 bench: ## Run all benchmarks and print the table
-	@sh scripts/setup.sh mosquitto mosquitto-clients openjdk-17-jre-headless
+	@sh scripts/setup.sh mosquitto mosquitto-clients openjdk-17-jre-headless redis-server
 	@exec $(BIN)/iotistic bench all $(ARGS)
 
 setup: ## Only install what is missing

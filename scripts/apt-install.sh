@@ -21,7 +21,10 @@ install() {
 install "$@" || { apt-get update && install "$@"; }
 
 for package in "$@"; do
-    if [ "$package" = mosquitto ] && command -v systemctl >/dev/null 2>&1; then
-        systemctl disable mosquitto.service || true
-    fi
+    case $package in mosquitto | redis-server)
+        if command -v systemctl >/dev/null 2>&1; then
+            systemctl disable "$package.service" || true
+        fi
+        ;;
+    esac
 done
