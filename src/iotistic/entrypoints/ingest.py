@@ -18,7 +18,7 @@ import uvloop
 from pydantic import Field
 
 from iotistic.entrypoints import catalogue
-from iotistic.entrypoints.sharing import Shared, sharing
+from iotistic.entrypoints.sharing import ForgettingDirectory, Shared, sharing
 from iotistic.kernel.errors import Invalid, IotisticError
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
@@ -104,18 +104,20 @@ async def run(settings: WorkerSettings, role: Role) -> None:
         application_name=role.name,
         min_size=0,
     )
-    behind = PostgresDirectory(pool, settings.unknown_devices)
     try:
-        async with sharing(settings, name=role.name, pool=pool, behind=behind) as shared:
-            await _work(settings, role, shared, stop)
+        async with sharing(settings, name=role.name) as shared:
+            directory = shared.directory(PostgresDirectory(pool, settings.unknown_devices), pool)
+            await _work(settings, role, shared, directory, stop)
     finally:
         pool.terminate()
 
 
-async def _work(settings: WorkerSettings, role: Role, shared: Shared, stop: asyncio.Event) -> None:
+async def _work(
+    settings: WorkerSettings, role: Role, shared: Shared, directory: ForgettingDirectory, stop: asyncio.Event
+) -> None:
     """Receive and store until told to stop, tell those who watch, and hear of changes."""
     metrics = IngestMetrics()
-    resolver = Resolver(shared.directory)
+    resolver = Resolver(directory)
     feed = shared.feed(lambda: LiveFeedServer(socket_path(settings.home.run, str(role.worker))))
     reporter = LiveReporter(feed, metrics.totals, worker=f"{shared.worker_prefix}{role.name}")
     transport = DirectTransport(
@@ -139,7 +141,7 @@ async def _work(settings: WorkerSettings, role: Role, shared: Shared, stop: asyn
     )
 
     def forget() -> None:
-        shared.forget()
+        directory.forget()
         resolver.forget()
 
     settings.home.run.mkdir(parents=True, exist_ok=True)

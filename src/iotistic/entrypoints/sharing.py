@@ -1,7 +1,7 @@
 """What processes have in common through Redis, or each for itself without: look-up cache and live feed.
 
-    async with sharing(settings, name="ingest-0", pool=pool, behind=directory) as shared:
-        resolver = Resolver(shared.directory)
+    async with sharing(settings, name="ingest-0") as shared:
+        directory = shared.directory(PostgresDirectory(pool, policy), pool)
         feed = shared.feed(lambda: LiveFeedServer(path))
 
 The Redis client is imported only when REDIS_URL is set.
@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Protocol
 
 import asyncpg
 
@@ -34,29 +35,34 @@ class RedisMissing(Invalid):
     code = "redis.missing"
 
 
+class ForgettingDirectory(Directory, Protocol):
+    """A directory that may keep what it looked up."""
+
+    def forget(self) -> None:
+        """Hear of a change of metadata; to be called before the resolver's."""
+        ...
+
+
 @dataclass(frozen=True)
 class Shared:
-    """The parts, as one process uses them."""
+    """Makes the parts of one process."""
 
-    directory: Directory
-    forget: Callable[[], None]
-    """To be called at every change of metadata, before the resolver's."""
+    directory: Callable[[PostgresDirectory, asyncpg.Pool], ForgettingDirectory]
+    """Puts a directory in front of the one that is given."""
     feed: Callable[[Callable[[], Feed]], Feed]
-    """Returns the feed to tell of stored batches; given what to make when there is no Redis."""
+    """Makes the feed to tell of stored batches; given what to make when there is no Redis."""
     checks: Checks = field(default_factory=dict[str, Check])
     worker_prefix: str = ""
     """Put before a worker's name where workers of several machines meet."""
 
 
 @contextlib.asynccontextmanager
-async def sharing(
-    settings: RedisSettings, *, name: str, pool: asyncpg.Pool, behind: PostgresDirectory
-) -> AsyncGenerator[Shared]:
-    """Give the parts while the block runs. Raises RedisMissing."""
+async def sharing(settings: RedisSettings, *, name: str) -> AsyncGenerator[Shared]:
+    """Give the maker of the parts, which work while the block runs. Raises RedisMissing."""
     if settings.redis_url is None:
-        yield Shared(behind, lambda: None, lambda alone: alone())
+        yield Shared(lambda behind, _pool: behind, lambda alone: alone())
         return
-    async with _redis_parts().shared_parts(settings, name=name, pool=pool, behind=behind) as shared:
+    async with _redis_parts().shared_parts(settings, name=name) as shared:
         yield shared
 
 

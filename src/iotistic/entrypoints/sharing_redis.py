@@ -22,23 +22,26 @@ from iotistic.telemetry.resolve.shared import SharedDirectory
 
 
 @contextlib.asynccontextmanager
-async def shared_parts(
-    settings: RedisSettings, *, name: str, pool: asyncpg.Pool, behind: PostgresDirectory
-) -> AsyncGenerator[Shared]:
-    """Give the storing process's parts, with the link that they use running."""
+async def shared_parts(settings: RedisSettings, *, name: str) -> AsyncGenerator[Shared]:
+    """Give the maker of one process's parts, with the link that they use running."""
     link = RedisLink(settings, name=f"iotistic-{name}")
-    directory = SharedDirectory(behind, RedisCache(link), Generation(pool))
+    directories: list[SharedDirectory] = []
+
+    def directory(behind: PostgresDirectory, pool: asyncpg.Pool) -> SharedDirectory:
+        directories.append(SharedDirectory(behind, RedisCache(link), Generation(pool)))
+        return directories[-1]
+
     running = asyncio.create_task(link.run(), name="redis link")
     try:
         yield Shared(
             directory=directory,
-            forget=directory.forget,
             feed=lambda _alone: ChannelFeed(RedisChannel(link, CHANNEL)),
             checks={"redis": lambda: _tell(link)},
             worker_prefix=f"{socket.gethostname()}/",
         )
     finally:
-        await directory.close()
+        for made in directories:
+            await made.close()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 

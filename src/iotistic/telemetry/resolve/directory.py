@@ -36,6 +36,9 @@ class PostgresDirectory:
             async with self._pool.acquire() as connection:
                 return await look_up(connection, refs, self._policy, hints)
 
+    def forget(self) -> None:
+        """Do nothing: every look-up reads the tables."""
+
 
 async def hear_changes(dsn: Dsn, forget: Callable[[], None]) -> None:
     """Call `forget` at every change of metadata, until cancelled.
