@@ -157,7 +157,7 @@ class Mover:
             await self._connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         except asyncpg.InsufficientPrivilegeError as exc:
             raise TimescaleNotOffered(
-                f"this user may not use TimescaleDB: {exc}",
+                f"this user may not use TimescaleDB: {exc.message}",
                 hint="run as a superuser, in this database: CREATE EXTENSION timescaledb",
             ) from exc
         if not store.moving:

@@ -125,6 +125,7 @@ async def test_devices_are_filtered_by_text_template_and_time(api, store, contro
     assert (item["last_seen"], item["datapoints"]) == ("2026-03-09T00:00:00Z", 1)
 
 
+@pytest.mark.every_store
 async def test_a_controller_is_seen_when_a_sensor_on_its_pins_is(api, store, controller):
     path = f"/devices/{MAC}/connectors/1/pins/1"
     sensor = (await api.put(path, json={"template": CLIMATE})).json()["id"]
@@ -136,6 +137,7 @@ async def test_a_controller_is_seen_when_a_sensor_on_its_pins_is(api, store, con
     assert (seen[controller]["datapoints"], seen[sensor]["datapoints"]) == (0, 1)
 
 
+@pytest.mark.every_store
 async def test_latest_values_have_numbers_and_texts(api, store, controller):
     number = await store.datapoint("J1/strike-1", template="F2 controller")
     reader = await store.datapoint("J1/reader-1", template="F2 controller")
@@ -215,6 +217,7 @@ async def test_the_way_back_finds_rows_that_came_since(api, store, history):
     assert (await get(api, path, limit=5, cursor=newer["next_cursor"], **WHOLE))["items"] == page["items"]
 
 
+@pytest.mark.every_store
 async def test_pages_of_readings_hold_still_while_rows_come(api, store, history):
     path = f"/devices/{history[0]}/readings"
     page = await get(api, path, limit=10, **WHOLE)
@@ -246,6 +249,7 @@ async def test_text_readings_are_paged(api, store, controller):
     assert [event["value"] for event in events] == [f"card {n}" for n in range(6, -1, -1)]
 
 
+@pytest.mark.every_store
 async def test_figures_are_told_with_what_is_estimated(api, store, history):
     await store.connection.execute("ANALYZE decoded_data")
     await store.dead_letter("decode.crc_mismatch")

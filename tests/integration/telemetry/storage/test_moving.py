@@ -42,17 +42,14 @@ async def mover(empty_timescale_database, monkeypatch):
 
 
 @pytest.fixture
-async def installation(connection):
+async def installation(empty_timescale_database, connection):
     """Six days in plain partitions, as an installation has them whose server got the extension later."""
-    await runner.migrate(connection, MIGRATIONS)
-    await connection.execute("DROP TABLE decoded_data")
-    await connection.execute(
-        """
-        CREATE TABLE decoded_data (
-            "timestamp" timestamptz NOT NULL, device_id integer NOT NULL, datapoint_id integer NOT NULL,
-            value double precision NOT NULL, received_at timestamptz NOT NULL DEFAULT now(),
-            PRIMARY KEY (device_id, datapoint_id, "timestamp")) PARTITION BY RANGE ("timestamp")"""
-    )
+    name = empty_timescale_database.database
+    await connection.execute(f"ALTER DATABASE {name} SET timescaledb.disable_load = 'on'")
+    earlier = await open_connection(empty_timescale_database, application_name="earlier")
+    await runner.migrate(earlier, MIGRATIONS)
+    await earlier.close()
+    await connection.execute(f"ALTER DATABASE {name} RESET timescaledb.disable_load")
     days = [(NOON - n * DAY).date() for n in range(DAYS)]
     await connection.execute("SELECT ensure_partitions($1)", days)
     await connection.execute(
