@@ -84,6 +84,7 @@ def f2(
     duration: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     connects_per_second: Annotated[float, Parameter(validator=Number(gt=0))] = 1000.0,
     replace: Annotated[bool, Parameter(negative="")] = False,
+    stamps: bool = True,
     json: AsJson = False,
 ) -> None:
     """Simulate F2 controllers with eight climate sensors each, doors, readers, motion and sirens.
@@ -106,6 +107,8 @@ def f2(
         How fast devices connect.
     replace
         Revoke certificates of these devices whose keys are lost here, instead of giving up.
+    stamps
+        Number messages for the delivery ledger, and send them again when asked.
     """
     settings = load_settings(SimulatorSettings, publish_interval=interval)
     configure_logging(settings, process="simulate")
@@ -123,6 +126,7 @@ def f2(
         payload_format=payload,
         seed=seed,
         connects_per_s=connects_per_second,
+        stamps=stamps,
     )
     run = Run(plan, site, controllers=controllers, duration_s=duration, replace=replace)
     emit(uvloop.run(run.until_told()), json=json)

@@ -127,9 +127,18 @@ class LeanClient:
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
-    def publish(self, topic: bytes, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
+    def publish(
+        self,
+        topic: bytes,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        user_properties: tuple[tuple[str, str], ...] = (),
+    ) -> bool:
         """Promise to deliver a message; False when too many wait already and this one was not taken."""
-        if self._stopping or not self._outbox.offer(Outgoing(topic, payload, qos, retain)):
+        message = Outgoing(topic, payload, qos, retain, user_properties)
+        if self._stopping or not self._outbox.offer(message):
             return False
         if not self._pumping and self.is_online:
             self._pumping = True

@@ -22,11 +22,18 @@ class Outgoing:
     payload: bytes
     qos: int = 1
     retain: bool = False
+    user_properties: tuple[tuple[str, str], ...] = ()
 
     def encode(self, packet_id: int | None, *, dup: bool = False) -> bytes:
         """Return PUBLISH."""
         return encode_publish(
-            self.topic, self.payload, packet_id=packet_id, qos=self.qos, retain=self.retain, dup=dup
+            self.topic,
+            self.payload,
+            packet_id=packet_id,
+            qos=self.qos,
+            retain=self.retain,
+            dup=dup,
+            user_properties=self.user_properties,
         )
 
 

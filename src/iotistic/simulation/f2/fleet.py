@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from iotistic.contracts.delivery import encode, parse_confirmation, parse_request, reply_topic
 from iotistic.contracts.f2 import command_filter
 from iotistic.contracts.mac import Mac
 from iotistic.kernel.errors import Invalid, IotisticError
@@ -22,15 +23,25 @@ from iotistic.kernel.mqtt.packets import Publish
 from iotistic.kernel.mqtt.reasons import is_failure, reason_name
 from iotistic.kernel.mqtt.tls import TlsIdentities
 from iotistic.simulation.f2.controller import Controller, Message, PayloadFormat
+from iotistic.simulation.f2.kept import Kept, Stamp
 from iotistic.simulation.f2.pace import ConnectGate, Pace
 from iotistic.simulation.f2.tally import Tally
 
 _FIRST_MAC = 0xAABBCCDDEE01
 _TICK_S = 0.02
+_LEDGER_SLASHES = 2  # cmnd/f2-<mac>/resend; commands to components are longer
 _HELD_IN_ALL = 300_000
 _HELD_BY_ONE = (40, 1000)
+_KEPT_IN_ALL = 200_000
+_KEPT_BY_ONE = (20, 2000)
 
 log = structlog.get_logger()
+
+
+def _share(by_one: tuple[int, int], in_all: int, members: int) -> int:
+    """Return how many messages one member may hold: between two bounds, less the more members there are."""
+    fewest, most = by_one
+    return max(fewest, min(most, in_all // max(1, members)))
 
 
 def controller_mac(number: int) -> Mac:
@@ -51,16 +62,19 @@ class FleetPlan:
     connects_per_s: float = 1000.0
     connects_at_once: int = 64
     keepalive_s: int = 60
+    stamps: bool = True
+    """Number messages, keep them until the ledger confirms them, and send them again when asked."""
 
 
 class _Member:
     """One controller with its connection."""
 
-    __slots__ = ("client", "controller", "was_online")
+    __slots__ = ("client", "controller", "kept", "was_online")
 
-    def __init__(self, controller: Controller, client: LeanClient) -> None:
+    def __init__(self, controller: Controller, client: LeanClient, kept: Kept | None) -> None:
         self.controller = controller
         self.client = client
+        self.kept = kept
         self.was_online = False
 
 
@@ -82,8 +96,9 @@ class Fleet:
         self.tally.controllers = len(identities)
         self._gate = ConnectGate(per_second=plan.connects_per_s, at_once=plan.connects_at_once)
         self._chance = random.Random(plan.seed)
-        fewest, most = _HELD_BY_ONE
-        self._outbox_limit = max(fewest, min(most, _HELD_IN_ALL // max(1, len(identities))))
+        self._outbox_limit = _share(_HELD_BY_ONE, _HELD_IN_ALL, len(identities))
+        self._epoch = now_us() // 1000
+        self._kept_limit = _share(_KEPT_BY_ONE, _KEPT_IN_ALL, len(identities))
         self._members = {mac: self._member(mac, identity, tls) for mac, identity in identities.items()}
 
     async def run(self, until: asyncio.Event) -> None:
@@ -124,11 +139,18 @@ class Fleet:
         return len(messages)
 
     def _send(self, member: _Member, messages: list[Message]) -> None:
+        kept = member.kept
         for topic, payload in messages:
-            if member.client.publish(topic, payload):
-                self.tally.published += 1
-            else:
+            stamp = kept.next_stamp if kept is not None else ()
+            if not self._offer(member, topic, payload, stamp):
                 self.tally.skipped += 1
+            elif kept is not None:
+                kept.sent(topic, payload)
+
+    def _offer(self, member: _Member, topic: bytes, payload: bytes, stamp: Stamp) -> bool:
+        taken = member.client.publish(topic, payload, user_properties=stamp)
+        self.tally.published += taken
+        return taken
 
     def _member(self, mac: Mac, identity: bytes, tls: TlsIdentities) -> _Member:
         plan = self._plan
@@ -150,7 +172,8 @@ class Fleet:
             chance=self._chance,
         )
         controller = Controller(mac, seed=plan.seed, payload_format=plan.payload_format)
-        return _Member(controller, client)
+        kept = Kept(self._epoch, limit=self._kept_limit) if plan.stamps else None
+        return _Member(controller, client, kept)
 
     def _of(self, client: LeanClient) -> _Member:
         return self._members[Mac(client.client_id)]
@@ -171,6 +194,8 @@ class Fleet:
 
     def settled(self, client: LeanClient, message: Outgoing, reason: int) -> None:
         """Count an acknowledgement or a refusal."""
+        if (kept := self._of(client).kept) is not None:
+            kept.settled(message.user_properties)
         if is_failure(reason):
             self.tally.refused[reason_name(reason)] += 1
             log.debug(
@@ -183,6 +208,8 @@ class Fleet:
         """Obey a command and publish the answer; refuse what is none."""
         member = self._of(client)
         try:
+            if self._hear_ledger(member, message):
+                return
             answer = member.controller.obey(message.topic, message.payload, self._now_us())
         except Invalid as exc:
             self.tally.commands_refused[exc.code] += 1
@@ -192,6 +219,29 @@ class Fleet:
         self._send(member, answer.messages)
         if answer.again_after_s:
             asyncio.get_running_loop().call_later(answer.again_after_s + _TICK_S, self._tell_events, member)
+
+    def _hear_ledger(self, member: _Member, message: Publish) -> bool:
+        """Act on a message about deliveries; tell whether it was one. Raises DeliveryMessageInvalid."""
+        kept = member.kept
+        verb = message.topic.rpartition(b"/")[2]
+        if kept is None or message.topic.count(b"/") != _LEDGER_SLASHES:
+            return False
+        if verb == b"receipt":
+            self.tally.confirmed += kept.confirmed(parse_confirmation(message.payload))
+            return True
+        if verb != b"resend":
+            return False
+
+        def send(topic: bytes, payload: bytes, stamp: Stamp) -> bool:
+            return self._offer(member, topic, payload, stamp)
+
+        answer, count = kept.answer(parse_request(message.payload), send)
+        self.tally.resend_requests += 1
+        self.tally.resent += count
+        topic = reply_topic(member.controller.mac).encode()
+        if not self._offer(member, topic, encode(answer), ()):
+            self.tally.skipped += 1
+        return True
 
     def _tell_events(self, member: _Member) -> None:
         self._send(member, member.controller.events(self._now_us()))

@@ -27,6 +27,9 @@ class Tally:
     acknowledged: int = 0
     skipped: int = 0
     commands: int = 0
+    confirmed: int = 0
+    resend_requests: int = 0
+    resent: int = 0
     refused: Counter[str] = field(default_factory=Counter[str])
     commands_refused: Counter[str] = field(default_factory=Counter[str])
     connection_failures: Counter[str] = field(default_factory=Counter[str])
@@ -57,6 +60,7 @@ class Tally:
         )
         told += f", {self.skipped} skipped" if self.skipped else ""
         told += f", {self.commands} commands" if self.commands else ""
+        told += f", {self.resent} sent again" if self.resent else ""
         failed = self.connection_failures.total()
         return told + (f"; {failed} connections failed, last: {self.last_failure}" if failed else "")
 
@@ -79,6 +83,9 @@ class Tally:
             "unacknowledged": self.unacknowledged,
             "skipped": self.skipped,
             "refused": dict(self.refused),
+            "confirmed": self.confirmed,
+            "resend_requests": self.resend_requests,
+            "resent": self.resent,
             "commands": self.commands,
             "commands_refused": dict(self.commands_refused),
             "duration_s": round(duration_s, 3),

@@ -84,6 +84,7 @@ class LedgerKeeper:
 
     async def sign(self) -> None:
         """Sign the receipts of the hour that ended last."""
+        await self.fold()
         while await self._notary.sign_due(self._clock()) and not self._stopping.is_set():
             pass
 

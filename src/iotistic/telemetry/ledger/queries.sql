@@ -98,9 +98,9 @@ UPDATE ledger_epochs e SET confirmed_at = $3::timestamptz
 FROM unnest($1::text[], $2::bigint[]) AS c (source, epoch) WHERE (e.source, e.epoch) = (c.source, c.epoch);
 
 -- name: receipts_due
--- Senders with messages stored since $1, which have no receipt until $2 yet: at most $3.
+-- Senders active from $1 to $2 that have no receipt until $2 yet: at most $3.
 SELECT DISTINCT e.source FROM ledger_epochs e
-WHERE e.last_at >= $1::timestamptz
+WHERE e.last_at >= $1::timestamptz AND e.first_at < $2::timestamptz
     AND NOT EXISTS (SELECT FROM ledger_receipts r WHERE r.source = e.source AND r.until >= $2::timestamptz)
 LIMIT $3::integer;
 

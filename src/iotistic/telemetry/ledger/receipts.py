@@ -135,7 +135,9 @@ class Notary:
             return {}
         key = self._key = self._key or self._open_key()
         before = await self._repository.last_receipts(sources)
-        entries = await self._repository.page(Chosen(sources, start), after=("", -1), limit=_A_ROUND * 32)
+        entries = await self._repository.page(
+            Chosen(sources, start, until), after=("", -1), limit=_A_ROUND * 32
+        )
         by_source: dict[str, list[Record]] = {source: [] for source in sources}
         for entry in entries:
             by_source[entry["source"]].append(entry)

@@ -1,0 +1,3 @@
+"""The site for all tests of this folder."""
+
+from fleet_site import site  # noqa: F401 - a fixture
