@@ -29,6 +29,7 @@ from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.attempts import FailedAttempts
 from iotistic.kernel.web.auth import BearerAuth, StaticTokens, bearer_auth
+from iotistic.kernel.web.metrics import MetricsAccessSettings
 from iotistic.kernel.web.server import serve
 from iotistic.telemetry.dead_letters.repository import DeadLetterRepository
 from iotistic.telemetry.dead_letters.routes import dead_letter_router
@@ -55,7 +56,9 @@ and keeps it in the home's `secrets/api-token`. Times are ISO 8601 in UTC; reque
 age such as `-24h`. Errors are `application/problem+json` with a stable `code`."""
 
 
-class ApiSettings(HomeSettings, LogSettings, DatabaseSettings, MqttSettings, RedisSettings):
+class ApiSettings(
+    HomeSettings, LogSettings, DatabaseSettings, MqttSettings, RedisSettings, MetricsAccessSettings
+):
     """Settings of the API process."""
 
     api_host: str = "127.0.0.1"
@@ -98,7 +101,14 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
         hub, checks = await stack.enter_async_context(live_hub(settings, settings.home.run))
         publisher = BrokerPublisher(settings)
         stack.push_async_callback(_cancel, asyncio.create_task(publisher.run()))
-        app = create_api_app(pool, hub, publisher, operator=settings.api_token, checks=checks)
+        app = create_api_app(
+            pool,
+            hub,
+            publisher,
+            operator=settings.api_token,
+            checks=checks,
+            metrics_access=settings.metrics_access,
+        )
         server = await serve(app, host=settings.api_host, port=settings.api_port)
         stack.push_async_callback(server.stop)
         log.info("api.ready", host=settings.api_host, port=server.port)
@@ -112,6 +122,7 @@ def create_api_app(
     *,
     operator: SecretStr,
     checks: Checks = MappingProxyType({}),
+    metrics_access: BearerAuth | None = None,
 ) -> FastAPI:
     """Return the app; every route below PREFIX needs the operator's token."""
     access = bearer_auth(StaticTokens({"operator": operator}), attempts=FailedAttempts())
@@ -120,6 +131,7 @@ def create_api_app(
         version=catalogue.version(),
         description=_DESCRIPTION,
         checks={"database": lambda: _ask(pool), **checks},
+        metrics_access=metrics_access,
     )
     app.include_router(_telemetry_routes(pool, hub, publisher, access), prefix=PREFIX)
     return app

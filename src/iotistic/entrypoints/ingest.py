@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import structlog
 import uvloop
-from pydantic import Field
 
 from iotistic.entrypoints import catalogue
 from iotistic.entrypoints.sharing import ForgettingDirectory, Shared, sharing
@@ -29,6 +28,7 @@ from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
 from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
+from iotistic.kernel.web.metrics import MetricsSettings
 from iotistic.kernel.web.server import serve
 from iotistic.telemetry.decode.decoder import Decoder
 from iotistic.telemetry.live.reporting import LiveReporter
@@ -50,14 +50,15 @@ _GC_THRESHOLD = (100_000, 50, 100)
 
 
 class WorkerSettings(
-    IngestSettings, MqttSettings, DatabaseSettings, RedisSettings, HomeSettings, LogSettings
+    IngestSettings,
+    MqttSettings,
+    DatabaseSettings,
+    RedisSettings,
+    MetricsSettings,
+    HomeSettings,
+    LogSettings,
 ):
     """Settings of an ingest worker."""
-
-    metrics_host: str = "127.0.0.1"
-    """Address that health and metrics are served on."""
-    metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port of health and metrics; 0 takes a free one and writes it to the log."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ async def _work(
             "database": lambda: _raise(transport.database_away),
             **shared.checks,
         },
+        metrics_access=settings.metrics_access,
     )
 
     def forget() -> None:

@@ -8,7 +8,6 @@ import signal
 
 import asyncpg
 import structlog
-from pydantic import Field
 
 from iotistic.entrypoints import catalogue
 from iotistic.entrypoints.ledger import LedgerPart, LedgerPartSettings
@@ -16,6 +15,7 @@ from iotistic.kernel.logging import LogSettings, configure_logging
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, database_errors
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
+from iotistic.kernel.web.metrics import MetricsSettings
 from iotistic.kernel.web.server import serve
 from iotistic.telemetry.storage.keeper import Keeper
 from iotistic.telemetry.storage.settings import RetentionSettings, RollupSettings
@@ -28,14 +28,9 @@ _DRAIN_WITHIN_S = 10.0
 
 
 class MaintenanceSettings(
-    DatabaseSettings, RollupSettings, RetentionSettings, LedgerPartSettings, LogSettings
+    DatabaseSettings, RollupSettings, RetentionSettings, LedgerPartSettings, MetricsSettings, LogSettings
 ):
     """Settings of the maintenance process."""
-
-    metrics_host: str = "127.0.0.1"
-    """Address that health and metrics are served on."""
-    metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port of health and metrics; 0 takes a free one and writes it to the log."""
 
 
 def main() -> None:
@@ -56,6 +51,7 @@ async def run(settings: MaintenanceSettings) -> None:
         version=catalogue.version(),
         description="Health and figures of storage maintenance.",
         checks={"database": lambda: _ask(pool), "maintenance": keeper.check},
+        metrics_access=settings.metrics_access,
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
