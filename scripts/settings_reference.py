@@ -18,11 +18,13 @@ from pydantic.fields import FieldInfo
 
 from iotistic.entrypoints.api import ApiSettings
 from iotistic.entrypoints.authority import AuthoritySettings as AuthorityClientSettings
+from iotistic.entrypoints.broker import BrokerSettings
 from iotistic.entrypoints.commands.simulate import SimulatorSettings
 from iotistic.entrypoints.ingest import WorkerSettings
 from iotistic.entrypoints.installation import ClientSettings
 from iotistic.entrypoints.maintenance import MaintenanceSettings
 from iotistic.entrypoints.pki import PkiProcessSettings
+from iotistic.entrypoints.prepare import PrepareSettings
 from iotistic.entrypoints.up.settings import UpSettings
 from iotistic.kernel.settings import Settings
 
@@ -34,6 +36,8 @@ PROCESSES: dict[str, type[Settings]] = {
     "api": ApiSettings,
     "pki": PkiProcessSettings,
     "maintenance": MaintenanceSettings,
+    "broker": BrokerSettings,
+    "prepare": PrepareSettings,
     "simulate": SimulatorSettings,
     "commands": ClientSettings,
     "cert": AuthorityClientSettings,

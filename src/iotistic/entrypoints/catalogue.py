@@ -50,6 +50,8 @@ PROCESSES: dict[str, str] = {
     "connector": "iotistic.entrypoints.connector",
     "processor": "iotistic.entrypoints.processor",
     "sink": "iotistic.entrypoints.sink",
+    "broker": "iotistic.entrypoints.broker",
+    "prepare": "iotistic.entrypoints.prepare",
 }
 
 EXIT_CODES: dict[int, str] = {

@@ -72,7 +72,7 @@ class DeviceListener:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceListener:
-    """Where our own services connect: without TLS, therefore on loopback only."""
+    """Where our own services connect: without TLS, therefore on loopback, or a network of our own processes."""
 
     host: str = "127.0.0.1"
     port: int

@@ -83,10 +83,12 @@ class MosquittoServer:
         device_port: int,
         service_port: int,
         device_host: str = "127.0.0.1",
+        service_host: str = "127.0.0.1",
+        password_file: Path | None = None,
         limits: BrokerLimits | None = None,
     ) -> None:
         self._account: Account | None = service_account()
-        self._password_file = home.secrets / "mqtt-service-password"
+        self._password_file = password_file or home.secrets / "mqtt-service-password"
         self._tls = tls
         self._verbose = True
         self._writing = threading.Lock()
@@ -95,7 +97,7 @@ class MosquittoServer:
         self.config = BrokerConfig(
             files=BrokerFiles(engine_folder(home, ENGINE, self._account)),
             devices=DeviceListener(host=device_host, port=device_port),
-            services=ServiceListener(port=service_port),
+            services=ServiceListener(host=service_host, port=service_port),
             limits=limits or BrokerLimits(),
         )
 
