@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncGenerator
+from socket import gethostname
 from types import MappingProxyType
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -171,7 +172,7 @@ class BrokerPublisher:
     """Publishes as this service; connects when the broker is there, and again when it comes back."""
 
     def __init__(self, settings: MqttSettings) -> None:
-        self._client = MqttClient(settings, client_id=f"iotistic-api-{os.getpid()}")
+        self._client = MqttClient(settings, client_id=f"iotistic-api-{gethostname()}-{os.getpid()}")
 
     async def run(self) -> None:
         """Keep connected until cancelled."""

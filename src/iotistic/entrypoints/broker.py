@@ -3,8 +3,7 @@
     python -m iotistic broker      runs until SIGTERM or SIGINT; ends when Mosquitto does
 
 Its certificate comes from `prepare`. It starts once the certificate authority has put the first
-revocation list into the broker's folder, which both share; later lists come the same way, and the
-authority signals the broker when both see each other's processes.
+revocation list into the broker's folder, which both share, and looks there every second for a new one.
 """
 
 import asyncio
@@ -22,6 +21,7 @@ from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
 from iotistic.kernel.mosquitto.config import BrokerFiles
+from iotistic.kernel.mosquitto.control import WATCH_EVERY_S
 from iotistic.kernel.mosquitto.server import ENGINE, BrokerTls, MosquittoServer
 from iotistic.kernel.process import service_account
 from iotistic.kernel.settings import load_settings
@@ -85,7 +85,9 @@ async def run(settings: BrokerSettings) -> None:
             return
         await server.start()
         log.info("broker.started", port=settings.mqtt_port)
+        watching = asyncio.create_task(_watch(server))
         ended = await _until_either(server, stopping)
+        watching.cancel()
         await server.stop()
     if ended:
         raise BrokerGone("Mosquitto ended by itself", status=server.process.returncode)
@@ -119,6 +121,19 @@ async def _first_list(crl: Path, stopping: asyncio.Event) -> bool:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), _LOOK_EVERY_S)
     return False
+
+
+async def _watch(server: MosquittoServer) -> None:
+    """Let Mosquitto read a new revocation list; runs until cancelled."""
+    crl = server.config.files.crl
+    known = await asyncio.to_thread(crl.read_bytes)
+    while True:
+        await asyncio.sleep(WATCH_EVERY_S)
+        found = await asyncio.to_thread(crl.read_bytes)
+        if found != known:
+            await asyncio.to_thread(server.reload)
+            known = found
+            log.info("broker.revocations_read")
 
 
 async def _until_either(server: MosquittoServer, stopping: asyncio.Event) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from socket import gethostname
 
 import asyncpg
 import structlog
@@ -39,7 +40,7 @@ class LedgerPart:
     """The ledger, from the broker to the database."""
 
     def __init__(self, pool: asyncpg.Pool, settings: LedgerPartSettings) -> None:
-        self._client = MqttClient(settings, client_id=f"iotistic-ledger-{os.getpid()}")
+        self._client = MqttClient(settings, client_id=f"iotistic-ledger-{gethostname()}-{os.getpid()}")
         repository = LedgerRepository(pool)
         self._correspondence = Correspondence(repository, self, settings)
         notary = Notary(repository, lambda: SigningKey.kept_in(settings.signing_key))

@@ -14,7 +14,7 @@ import structlog
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.home import Home, HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
-from iotistic.kernel.mosquitto.control import BrokerControl
+from iotistic.kernel.mosquitto.control import BrokerControl, WatchedBroker
 from iotistic.kernel.mosquitto.handshake import ServiceAccess
 from iotistic.kernel.mqtt.settings import MqttSettings
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
@@ -94,7 +94,8 @@ def _gate(settings: PkiProcessSettings) -> BrokerControl | None:
     host, port = settings.mqtt_address
     password = settings.mqtt_service_password.get_secret_value()
     access = ServiceAccess(host, port, settings.mqtt_service_username, password)
-    return BrokerControl(settings.home, access)
+    control = WatchedBroker if settings.broker_watches_folder else BrokerControl
+    return control(settings.home, access)
 
 
 async def _keep_identity(

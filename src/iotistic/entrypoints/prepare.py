@@ -8,6 +8,7 @@
                    operator/api-token    of the API and the certificate authority
                    metrics/token         for Prometheus
                    grafana/password      of Grafana's first user
+                   trust/ca.crt          what clients trust
     IDENTITY_FOLDER/ca.crt, broker.crt, broker.key
 
 Each folder is a volume that only those containers get who need it. What images of others read under
@@ -91,3 +92,5 @@ def _identify_broker(settings: PrepareSettings) -> None:
         copy = settings.identity_folder / source.name
         shutil.copyfile(source, copy)
         copy.chmod(mode)
+    trust = settings.secrets_folder / "trust" / "ca.crt"
+    write_atomic(trust, identity.ca_certificate.read_bytes(), mode=_READABLE)

@@ -10,14 +10,18 @@ import time
 import urllib.request
 from contextlib import contextmanager
 
+import httpx2
 import pytest
+from broker_fixtures import WireClient
 
 from iotistic.entrypoints.prepare import PrepareSettings, prepare
 from iotistic.kernel.process import die_with_parent, pick_port
 
+MAC = "aabbccddee01"
+
 
 def settings(folder):
-    for name in ("postgres", "redis", "mqtt", "operator", "metrics", "grafana"):
+    for name in ("postgres", "redis", "mqtt", "operator", "metrics", "grafana", "trust"):
         (folder / "secrets" / name).mkdir(parents=True, exist_ok=True)
     (folder / "identity").mkdir(exist_ok=True)
     return PrepareSettings(
@@ -80,18 +84,28 @@ def process(word, environment, log):
         child.wait(20)
 
 
-def ready(url, log, *, within_s=30):
+def ready(url, log, *, trusted=None, within_s=30):
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as answer:
+            with urllib.request.urlopen(f"{url}/health/ready", timeout=2, context=trusted) as answer:
                 return answer.status == 200
         except OSError:
             time.sleep(0.05)
     pytest.fail(log.read_text())
 
 
-async def test_the_broker_starts_once_the_authority_has_listed_what_is_revoked(database, tmp_path):
+def device(wanted, issued, ports, folder):
+    """Connect as a device with what the authority issued."""
+    certificate = folder / "device.pem"
+    certificate.write_text(issued["client_cert"] + issued["private_key"])
+    trusted = ssl.create_default_context(cafile=wanted.identity_folder / "ca.crt")
+    trusted.load_cert_chain(certificate)
+    plain = socket.create_connection(("127.0.0.1", ports["devices"]), 5)
+    return WireClient(trusted.wrap_socket(plain, server_hostname="iot.example.com"), timeout_s=20)
+
+
+async def test_a_broker_apart_serves_devices_and_puts_off_the_revoked(database, tmp_path):
     wanted = settings(tmp_path)
     await asyncio.to_thread(prepare, wanted)
     ports = {name: pick_port(0) for name in ("devices", "services", "metrics", "pki")}
@@ -104,21 +118,34 @@ async def test_the_broker_starts_once_the_authority_has_listed_what_is_revoked(d
         "MQTT_SERVICE_PASSWORD_FILE": str(secrets / "mqtt/password"),
         "METRICS_PORT": str(ports["metrics"]),
         "PKI_PORT": str(ports["pki"]),
+        "BROKER_WATCHES_FOLDER": "true",
         "API_TOKEN_FILE": str(secrets / "operator/api-token"),
         **database.environment(),
     }
     log = tmp_path / "broker.log"
-    with process("broker", environment, log) as broker:
-        url = f"http://127.0.0.1:{ports['metrics']}"
-        with process("pki", environment, tmp_path / "pki.log"):
-            await asyncio.to_thread(ready, url, log)
-            trusted = ssl.create_default_context(cafile=wanted.identity_folder / "ca.crt")
-            with (
-                socket.create_connection(("127.0.0.1", ports["devices"]), 5) as plain,
-                trusted.wrap_socket(plain, server_hostname="mosquitto") as known,
-            ):
-                names = {value for _kind, value in known.getpeercert()["subjectAltName"]}
-        assert {"mosquitto", "iot.example.com"} <= names
+    trusted = ssl.create_default_context(cafile=secrets / "trust/ca.crt")
+    token = (secrets / "operator/api-token").read_text().strip()
+    with process("broker", environment, log) as broker, process("pki", environment, tmp_path / "pki.log"):
+        await asyncio.to_thread(ready, f"http://127.0.0.1:{ports['metrics']}", log)
+        url = f"https://127.0.0.1:{ports['pki']}"
+        await asyncio.to_thread(ready, url, tmp_path / "pki.log", trusted=trusted)
+        async with httpx2.AsyncClient(
+            base_url=url,
+            verify=trusted,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        ) as authority:
+            issued = (await authority.post("/issue", json={"mac": MAC})).json()
+            connected = await asyncio.to_thread(device, wanted, issued, ports, tmp_path)
+            assert (await asyncio.to_thread(connected.connect, MAC)).reason == 0
+            revoked = (await authority.post("/revoke", json={"mac": MAC})).json()
+            await asyncio.to_thread(connected.disconnect_reason)  # raises TimeoutError when it is left alone
+            again = await asyncio.to_thread(device, wanted, issued, ports, tmp_path)
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                await asyncio.to_thread(again.connect, MAC)
+            connected.close()
+            again.close()
+        assert revoked["broker_enforced"]
         broker.terminate()
 
         assert await asyncio.to_thread(broker.wait, 20) == 0

@@ -25,6 +25,8 @@ _AT_ONCE = 50
 # A device in the middle of its handshake while the list was read again is let in under the old one;
 # the second round finds it.
 _SECOND_ROUND_AFTER_S = 0.5
+WATCH_EVERY_S = 1.0
+"""Seconds between two looks of a broker process at the revocation list in its folder."""
 
 
 class BrokerControl:
@@ -80,6 +82,16 @@ class BrokerControl:
         if pid is None:
             return False
         os.kill(pid, number)
+        return True
+
+
+class WatchedBroker(BrokerControl):
+    """Control over a broker in another container, whose process looks at the folder that both share."""
+
+    async def apply_crl(self, pem: bytes) -> bool:
+        """Put a revocation list into the folder and give the broker the time to find it."""
+        await asyncio.to_thread(self._write_crl, pem)
+        await asyncio.sleep(2 * WATCH_EVERY_S)
         return True
 
 
