@@ -49,7 +49,7 @@ EOT
 say "fetching PostgreSQL 17 with TimescaleDB for the tests (36 MB, kept for the next run)"
 export APT_CONFIG="$work/apt.conf"
 # shellcheck disable=SC2086  # a list of package names
-{ quietly "$work/log" apt-get update && cd "$work/packages" && quietly "$work/log" apt-get download $packages; } ||
+{ quietly "$work/log" apt-get update --error-on=any && cd "$work/packages" && quietly "$work/log" apt-get download $packages; } ||
     fail "TimescaleDB for the tests could not be fetched (the reason stands above)" "check the network"
 for package in "$work"/packages/*.deb; do
     dpkg-deb -x "$package" "$work/tree"

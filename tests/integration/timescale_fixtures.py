@@ -18,8 +18,11 @@ STORES = ("plain", "timescale")
 
 
 def parametrize_stores(metafunc):
-    """Run a test that is marked so on every store; for pytest_generate_tests."""
-    if metafunc.definition.get_closest_marker("every_store"):
+    """Run a test that is marked so on every store, unless it names its own; for pytest_generate_tests."""
+    named = (mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if metafunc.definition.get_closest_marker("every_store") and not any(
+        "readings_store" in one for one in named
+    ):
         metafunc.parametrize("readings_store", STORES, indirect=True)
 
 

@@ -262,7 +262,11 @@ WHERE minute < (SELECT rolled_until FROM rollup_state) AND NOT EXISTS (
 """
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    ("readings_store", "seed"),
+    [*(("plain", seed) for seed in range(6)), ("timescale", 6), ("timescale", 7)],
+    indirect=["readings_store"],
+)
 async def test_any_interleaving_of_batches_and_rounds_ends_right(
     seed, sink, roller, roll, rollups, connection
 ):
