@@ -126,6 +126,12 @@ class Installation:
         self.pids["api"] = child.pid
         return f"http://127.0.0.1:{port}"
 
+    def start_maintenance(self, **environment: str) -> None:
+        """Start the maintenance process."""
+        child = self._start("maintenance", ["maintenance"], environment)
+        child.wait_ready(f"http://127.0.0.1:{child.health_port}/health/ready")
+        self.pids["maintenance"] = child.pid
+
     def run(self, work: Awaitable[T]) -> T:
         """Run a coroutine in the installation's loop."""
 

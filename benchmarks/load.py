@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.messages import Kind, MessageStream, remaining_length
+from benchmarks.messages import Kind, MessageStream, Stamp, remaining_length
 from iotistic.kernel.process import die_with_parent
 
 Times = npt.NDArray[np.int64]
@@ -50,6 +50,7 @@ class LoadPlan:
     chunk: int = 1000
     protocol: int = 4
     padding: int = 0
+    stamp: Stamp = ""
     username: str = ""
     password_file: str = ""
     ca_file: str = ""
@@ -91,6 +92,7 @@ class Publisher:
             protocol=plan.protocol,
             padding=plan.padding,
             family=plan.family,
+            stamp=plan.stamp,
         )
         self._socket = _connect(plan, index)
         self._window = min(plan.window, _IDS)

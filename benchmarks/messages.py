@@ -16,15 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from iotistic.contracts.modbus import build_frame, format_frame
+from iotistic.kernel.mqtt.fields import user_properties
 
 Bytes2D = npt.NDArray[np.uint8]
 Kind = Literal["json", "json-tele", "modbus"]
+Stamp = Literal["", "properties", "json"]
 
 _READINGS = 4096
 _DIGITS3 = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
 _SECOND_US = 1_000_000
 _ID_MARK = b"\xff\xff"
 _TIME_MARK = b"#" * 26  # YYYY-MM-DDTHH:MM:SS.ffffff
+_SEQUENCE_MARK = b"~" * 8
 
 
 @dataclass
@@ -33,7 +36,8 @@ class MessageStream:
 
     `kind`: `json` (one JSON reading on sensor/<device>/<label>), `json-tele` (the same on F2 topics) or
     `modbus` (an F2 frame of three datapoints with a valid CRC). `padding` makes a JSON payload larger;
-    `family` replaces the first topic level of `json`.
+    `family` replaces the first topic level of `json`. `stamp` numbers each device's messages from 1, in an
+    epoch that began with the stream; there are then as many series to each device.
     """
 
     kind: Kind = "json"
@@ -44,9 +48,13 @@ class MessageStream:
     family: str = "sensor"
     padding: int = 0
     seed: int = 7
+    stamp: Stamp = ""
     position: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        if self.stamp and self.series % self.devices:
+            raise ValueError("stamped devices have equally many series")
+        self._epoch = b"%d" % (time.time_ns() // 1_000_000)
         self.topics = [self._topic(number) for number in range(self.series)]
         readings = modbus_readings(self.seed) if self.kind == "modbus" else decimal_readings(self.seed)
         self._readings = np.frombuffer(b"".join(readings), np.uint8).reshape(len(readings), -1)
@@ -58,6 +66,7 @@ class MessageStream:
         self._id_at = first.index(_ID_MARK)
         self._time_at = first.index(_TIME_MARK)
         self._reading_at = first.index(readings[0], self._time_at)
+        self._sequence_at = first.index(_SEQUENCE_MARK) if self.stamp else 0
 
     @property
     def width(self) -> int:
@@ -88,14 +97,18 @@ class MessageStream:
                 sensor,
             )
             payload += b" " * self.padding
-        body = (
-            struct.pack(">H", len(topic))
-            + topic
-            + _ID_MARK
-            + (b"\0" if self.protocol == 5 else b"")
-            + payload
-        )
+        if self.stamp == "json":
+            payload = payload[:-1] + b',"epoch":%b,"seq":%b}' % (self._epoch, _SEQUENCE_MARK)
+        body = struct.pack(">H", len(topic)) + topic + _ID_MARK + self._properties() + payload
         return b"\x32" + remaining_length(len(body)) + body
+
+    def _properties(self) -> bytes:
+        if self.protocol != 5:
+            return b""
+        if self.stamp != "properties":
+            return b"\0"
+        pairs = user_properties((("epoch", self._epoch.decode()), ("seq", _SEQUENCE_MARK.decode())))
+        return remaining_length(len(pairs)) + pairs
 
     def chunk(self, packet_ids: npt.NDArray[np.int64], times_us: npt.NDArray[np.int64]) -> memoryview:
         """Assemble the next packets, one for each id and time (microseconds since the epoch)."""
@@ -110,6 +123,13 @@ class MessageStream:
         )
         picked = self._readings[(numbers * 2654435761 >> 7) % len(self._readings)]
         rows[:, self._reading_at : self._reading_at + picked.shape[1]] = picked
+        if self.stamp:
+            width = len(_SEQUENCE_MARK)
+            write_number(
+                rows[:, self._sequence_at : self._sequence_at + width],
+                numbers // self.devices + 1,
+                blank=b" " if self.stamp == "json" else b"0",
+            )
         return memoryview(rows).cast("B")
 
 
@@ -122,6 +142,14 @@ def write_times(columns: Bytes2D, times_us: npt.NDArray[np.int64], separator: st
         columns[seconds == second, :20] = np.frombuffer(text, np.uint8)
     columns[:, 20:23] = _DIGITS3[micros // 1000]
     columns[:, 23:26] = _DIGITS3[micros % 1000]
+
+
+def write_number(columns: Bytes2D, numbers: npt.NDArray[np.int64], *, blank: bytes) -> None:
+    """Write decimal numbers to the right of the columns, `blank` in front of them."""
+    rest = numbers.copy()
+    for column in range(columns.shape[1] - 1, -1, -1):
+        columns[:, column] = np.where(rest > 0, rest % 10 + ord("0"), ord(blank))
+        rest //= 10
 
 
 def decimal_readings(seed: int) -> list[bytes]:

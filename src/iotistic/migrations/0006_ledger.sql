@@ -2,13 +2,11 @@
 
 -- What sinks note in the transaction that stores the messages. One row a batch and no row shared: sinks
 -- never wait for one another here. `ledger_fold` takes the rows away again and adds them up.
--- Arrays have one entry per run of consecutive sequence numbers; `source` counts `sources` from 0;
--- `repeated` counts what came twice in it.
+-- Arrays have one entry per run of consecutive sequence numbers; `repeated` counts what came twice in it.
 CREATE TABLE ledger_log (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     received_at timestamptz NOT NULL,
-    sources     text[] NOT NULL,
-    source      integer[] NOT NULL,
+    source      text[] NOT NULL,
     epoch       bigint[] NOT NULL,
     first       bigint[] NOT NULL,
     last        bigint[] NOT NULL,
@@ -135,7 +133,7 @@ BEGIN
         DELETE FROM ledger_log l USING (SELECT id FROM ledger_log ORDER BY id LIMIT most) oldest
         WHERE l.id = oldest.id RETURNING l.*
     ), runs AS (
-        SELECT t.sources[r.source + 1] AS source, r.epoch, r.first, r.last, r.repeated, t.received_at
+        SELECT r.source, r.epoch, r.first, r.last, r.repeated, t.received_at
         FROM taken t, unnest(t.source, t.epoch, t.first, t.last, t.repeated) r (source, epoch, first, last, repeated)
     ), heard AS (
         SELECT source, epoch, range_agg(int8range(first, last, '[]')) AS received, max(last) AS highest,

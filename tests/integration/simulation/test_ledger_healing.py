@@ -137,8 +137,8 @@ async def test_a_device_is_asked_less_and_less_often_when_it_does_not_answer(sit
     """Nobody is connected: the requests are heard, and nothing is answered."""
     access = site.broker.access
     await pool.execute(
-        "INSERT INTO ledger_log (received_at, sources, source, epoch, first, last, repeated)"
-        " VALUES (now(), ARRAY[$1], '{0,0}', '{7,7}', '{1,9}', '{4,9}', '{0,0}')",
+        "INSERT INTO ledger_log (received_at, source, epoch, first, last, repeated)"
+        " VALUES (now(), ARRAY[$1, $1], '{7,7}', '{1,9}', '{4,9}', '{0,0}')",
         SOURCE,
     )
     asked = []
@@ -177,8 +177,8 @@ RUBBISH = [
 async def test_answers_that_are_rubbish_or_nobody_asked_for_change_nothing(site, pool):
     access = site.broker.access
     await pool.execute(
-        "INSERT INTO ledger_log (received_at, sources, source, epoch, first, last, repeated)"
-        " VALUES (now(), ARRAY[$1], '{0,0}', '{7,7}', '{1,9}', '{4,9}', '{0,0}')",
+        "INSERT INTO ledger_log (received_at, source, epoch, first, last, repeated)"
+        " VALUES (now(), ARRAY[$1, $1], '{7,7}', '{1,9}', '{4,9}', '{0,0}')",
         SOURCE,
     )
     async with (
@@ -197,8 +197,8 @@ async def test_answers_that_are_rubbish_or_nobody_asked_for_change_nothing(site,
 
 async def test_receipts_of_a_working_installation_can_be_verified(site, pool):
     await pool.execute(
-        "INSERT INTO ledger_log (received_at, sources, source, epoch, first, last, repeated)"
-        " VALUES (date_trunc('hour', now()) - interval '1 minute', ARRAY[$1], '{0}', '{7}', '{1}', '{9}', '{0}')",
+        "INSERT INTO ledger_log (received_at, source, epoch, first, last, repeated)"
+        " VALUES (date_trunc('hour', now()) - interval '1 minute', ARRAY[$1], '{7}', '{1}', '{9}', '{0}')",
         SOURCE,
     )
     async with ledger(site, pool):

@@ -104,6 +104,16 @@ def template_ledger(postgres_runner, database):
     postgres_runner.run(sink.close())
 
 
+async def test_senders_with_names_of_any_length_and_script_are_kept(sink, pool):
+    names = ["mac:a", "mac:b", "key:ß-ü", "key:" + "x" * 200, "key:水位計"]
+    await sink.write(stamped(*((name, 1, 1) for name in names)))
+    await sink.write(stamped(("mac:a", 1, 2), ("mac:b", 1, 2)))
+    await fold(pool)
+
+    assert {source for source, _ in await epochs(pool)} == set(names)
+    assert (await epochs(pool))["mac:b", 1]["stored"] == 2
+
+
 async def test_a_batch_written_twice_changes_no_range_and_counts_as_repeated(sink, pool):
     one = stamped(*run_of("mac:a", 1, 1, 5))
     await sink.write(one)

@@ -8,8 +8,10 @@ from benchmarks.load import LoadStalled, count_acknowledgements
 from benchmarks.messages import MessageStream
 
 from iotistic.kernel.mqtt.cutting import cut
+from iotistic.kernel.mqtt.deliveries import Delivery
 from iotistic.telemetry.decode.decoder import Decoder
 from iotistic.telemetry.model import Messages
+from iotistic.telemetry.transports.buffer import Buffer, BufferLimits
 
 
 def decoded(stream: MessageStream, times_us: np.ndarray):
@@ -60,3 +62,19 @@ def test_acknowledgements_of_both_lengths_are_counted_and_a_cut_one_is_kept():
 def test_a_refused_message_stops_the_load():
     with pytest.raises(LoadStalled, match="40 03 00 02 87"):
         count_acknowledgements(bytes.fromhex("4003000287"))
+
+
+@pytest.mark.parametrize("stamp", ["properties", "json"])
+def test_stamped_messages_number_every_device_from_one(stamp):
+    stream = MessageStream("json", series=20, devices=10, protocol=5, stamp=stamp)
+    times_us = time.time_ns() // 1000 + np.arange(35)
+    part = cut(bytes(stream.chunk(np.arange(35) + 1, times_us))).messages
+    buffer = Buffer(BufferLimits())
+    buffer.add(Delivery((part,), 1))
+    found = Decoder().decode(buffer.take()[0])
+
+    assert found.failures == []
+    assert found.deliveries is not None
+    assert found.deliveries.refused == 0
+    assert found.deliveries.sequence.tolist() == [place // 10 + 1 for place in range(35)]
+    assert found.deliveries.source[:2] == ["key:d00000", "key:d00001"]

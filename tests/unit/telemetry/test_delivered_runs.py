@@ -18,8 +18,8 @@ def deliveries(*delivered):
 
 
 def told(runs):
-    columns = zip(runs.source, runs.epoch, runs.first, runs.last, runs.repeated, strict=True)
-    return [(runs.sources[source], *rest) for source, *rest in columns]
+    source, *numbers = runs
+    return list(zip(source, *(column.tolist() for column in numbers), strict=True))
 
 
 def test_messages_in_order_are_one_run_for_each_sender():

@@ -7,9 +7,9 @@ import numpy as np
 
 from iotistic.telemetry.model import Rows
 
-_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, no flags, no header extension
-_TRAILER = b"\xff\xff"
-_POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01, where PostgreSQL's timestamps count from
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, no flags, no header extension
+TRAILER = b"\xff\xff"
+POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01, where PostgreSQL's timestamps count from
 _ROW = np.dtype(
     [
         ("fields", ">i2"),
@@ -35,21 +35,22 @@ def encode_rows(rows: Rows, received_us: int) -> bytes:
     table["fields"] = len(COLUMNS)
     table["time_bytes"] = table["value_bytes"] = table["received_bytes"] = 8
     table["device_bytes"] = table["datapoint_bytes"] = 4
-    table["time"] = rows.time_us - _POSTGRES_EPOCH_US
-    table["received"] = received_us - _POSTGRES_EPOCH_US
+    table["time"] = rows.time_us - POSTGRES_EPOCH_US
+    table["received"] = received_us - POSTGRES_EPOCH_US
     table["device"] = rows.device_id
     table["datapoint"] = rows.datapoint_id
     table["value"] = rows.value
-    return b"".join((_HEADER, table.tobytes(), _TRAILER))
+    return b"".join((HEADER, table.tobytes(), TRAILER))
 
 
 async def copy_rows(connection: asyncpg.Connection, table: str, rows: Rows, received_us: int) -> None:
     """COPY rows into `table`, which has COLUMNS."""
     data = encode_rows(rows, received_us)
-    await connection.copy_to_table(table, source=_chunks(data), columns=COLUMNS, format="binary")
+    await connection.copy_to_table(table, source=chunks(data), columns=COLUMNS, format="binary")
 
 
-async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+async def chunks(data: bytes) -> AsyncIterator[bytes]:
+    """Give all of `data`, as the driver wants it."""
     yield data
 
 

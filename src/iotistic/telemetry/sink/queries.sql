@@ -40,8 +40,3 @@ ON CONFLICT (source) WHERE source IS NOT NULL DO NOTHING;
 -- name: ensure_partitions
 -- Make the partitions of some days.
 SELECT ensure_partitions($1::date[]);
-
--- name: note_deliveries
--- Note which numbered messages this transaction stores: senders, and arrays with one entry per run.
-INSERT INTO ledger_log (received_at, sources, source, epoch, first, last, repeated)
-VALUES ($7, $1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::int[]);

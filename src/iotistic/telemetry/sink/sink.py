@@ -26,7 +26,7 @@ from iotistic.kernel.postgres.pool import DatabaseUnavailable, database_errors, 
 from iotistic.kernel.postgres.queries import load_queries
 from iotistic.telemetry.model import DeadLetter, Resolved, Rows, no_rows
 from iotistic.telemetry.sink.copying import copy_rows, in_key_order
-from iotistic.telemetry.sink.delivered import find_runs
+from iotistic.telemetry.sink.delivered import note_deliveries
 from iotistic.telemetry.storage.settings import LATE_AFTER_S
 
 log = structlog.get_logger()
@@ -183,7 +183,7 @@ class Sink:
                 columns = map(list, zip(*letters, strict=True))
                 await connection.execute(_SQL["store_dead_letters"], *columns, received_at)
             if batch.deliveries is not None and len(batch.deliveries):
-                await connection.execute(_SQL["note_deliveries"], *find_runs(batch.deliveries), received_at)
+                await note_deliveries(connection, batch.deliveries, batch.received_us)
         return Written(stored, len(batch.events), len(batch.dead_letters))
 
     async def _stage_late(

@@ -1,0 +1,126 @@
+"""What delivery stamps cost: the same messages without, with user properties, and with JSON fields.
+
+One worker, ten publishers, flat out, in alternating rounds of one run; the maintenance process adds the
+ledger up meanwhile and does nothing else. At the end the ledger itself says whether anything is missing.
+"""
+
+import statistics
+from dataclasses import dataclass, field, replace
+
+from benchmarks.feed import CommitWatch
+from benchmarks.framework import Report, at_least, at_most
+from benchmarks.installation import Installation, installation
+from benchmarks.load import LoadPlan, load
+from benchmarks.messages import Stamp
+from benchmarks.usage import Meter
+
+_WITHIN_S = 300.0
+_WAYS: dict[Stamp, str] = {"": "no stamps", "properties": "user properties", "json": "JSON fields"}
+_ORDER: tuple[Stamp, ...] = ("", "properties", "json")
+_MOST_COST = 0.95
+
+
+@dataclass
+class Rounds:
+    """What the rounds of one way to stamp measured: messages a second, and CPU seconds by process."""
+
+    rates: list[float] = field(default_factory=list[float])
+    cpu_s: dict[str, float] = field(default_factory=dict[str, float])
+    messages: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Median of the rounds."""
+        return statistics.median(self.rates)
+
+    def cpu_per_million(self, process: str) -> float:
+        """CPU seconds per million messages."""
+        return self.cpu_s[process] * 1e6 / self.messages
+
+
+def run(quick: bool, report: Report) -> None:
+    rounds, seconds = (3, 1.2) if quick else (7, 5.0)
+    with installation(workers=1) as site, CommitWatch(site.home.run) as watch:
+        site.start_maintenance(ROLLUP_INTERVAL_S="3600")
+        bench = LedgerBench(site, watch, report)
+        bench.compare("100 devices", bench.plan, rounds=rounds, seconds=seconds)
+        fleet = replace(bench.plan, devices=5000, series=5000)
+        bench.compare("5,000 devices", fleet, rounds=max(2, rounds // 2), seconds=seconds)
+        bench.account()
+
+
+class LedgerBench:
+    """The comparison over one installation."""
+
+    def __init__(self, site: Installation, watch: CommitWatch, report: Report) -> None:
+        self._site, self._watch, self._report = site, watch, report
+        self._stamped = 0
+        endpoints = site.endpoints
+        self.plan = LoadPlan(
+            port=endpoints.service_port,
+            username=endpoints.service_username,
+            password_file=str(endpoints.service_password_file),
+            connections=10,
+            protocol=5,
+        )
+
+    def compare(self, who: str, plan: LoadPlan, *, rounds: int, seconds: float) -> None:
+        """Alternate the three ways, the first one changing from round to round."""
+        self._report.progress(f"{who}: warming up, every series is resolved once")
+        count = round(self._committed(replace(plan, count=20_000)) * seconds)
+        found = {stamp: Rounds() for stamp in _ORDER}
+        for number in range(rounds):
+            turn = number % len(_ORDER)
+            for stamp in (*_ORDER[turn:], *_ORDER[:turn]):
+                self._measure(replace(plan, count=count, stamp=stamp), found[stamp])
+            told = ", ".join(f"{found[stamp].rates[-1]:,.0f} with {_WAYS[stamp]}" for stamp in _ORDER)
+            self._report.progress(f"{who}, round {number + 1}: {told}")
+        self._tell(who, found)
+
+    def _measure(self, plan: LoadPlan, into: Rounds) -> None:
+        with Meter(self._site.pids) as meter:
+            into.rates.append(self._committed(plan))
+        into.messages += plan.count
+        for process, used_s in meter.used_s.items():
+            into.cpu_s[process] = into.cpu_s.get(process, 0.0) + used_s
+
+    def _committed(self, plan: LoadPlan) -> float:
+        """Return messages a second from the first publish to the last commit."""
+        self._watch.reset()
+        with load(plan) as publisher:
+            if not self._watch.wait_for(plan.count, _WITHIN_S):
+                raise TimeoutError(f"{self._watch.rows} of {plan.count} rows were committed")
+            summary = publisher.wait(_WITHIN_S)
+        self._stamped += plan.count if plan.stamp else 0
+        return plan.count * 1e6 / (self._watch.last_commit_us - summary.first_us)
+
+    def _tell(self, who: str, found: dict[Stamp, Rounds]) -> None:
+        plain = found[""]
+        self._report.add(f"committed, {who}, no stamps", plain.rate, "msg/s")
+        for stamp in _ORDER[1:]:
+            rates = zip(found[stamp].rates, plain.rates, strict=True)
+            ratio = statistics.median(stamped / without for stamped, without in rates)
+            # The ratio of rounds that stood side by side says more than that of two medians.
+            self._report.add(
+                f"committed, {who}, {_WAYS[stamp]}", ratio * plain.rate, "msg/s",
+                reference=plain.rate, goal=at_least(_MOST_COST, of="ratio"),
+            )  # fmt: skip
+        for process in self._site.pids:
+            for stamp in _ORDER:
+                self._report.add(
+                    f"CPU of {process}, {who}, {_WAYS[stamp]}", found[stamp].cpu_per_million(process), "s/million",
+                    reference=plain.cpu_per_million(process) if stamp and plain.cpu_s[process] else None,
+                )  # fmt: skip
+
+    def account(self) -> None:
+        """The ledger knows every stamped message, once."""
+        while self._site.scalar("SELECT ledger_fold(50)"):
+            continue
+        stored, highest = (
+            int(str(self._site.scalar(f"SELECT coalesce(sum({what}), 0) FROM ledger_epochs")))  # noqa: S608
+            for what in ("stored", "highest")
+        )
+        self._report.add(
+            "stamped messages that the ledger lacks", self._stamped - stored, "messages", goal=at_most(0)
+        )
+        self._report.add("missing in the ledger", highest - stored, "messages", goal=at_most(0))
