@@ -116,10 +116,11 @@ async def _migrated(dsn: Dsn) -> list[Finding]:
     if pending:
         return [failed("database", f"{len(pending)} migrations are pending", "run `iotistic db migrate`")]
     summary = f"PostgreSQL {version} at {dsn}, {len(found)} migrations applied"
-    return [ok("database", summary), _store(store)]
+    return [ok("database", summary), store_finding(store)]
 
 
-def _store(store: ReadingsStore) -> Finding:
+def store_finding(store: ReadingsStore) -> Finding:
+    """Say where readings are kept, and what is left to do about it."""
     if store.moving:
         fix = "run `iotistic db to-hypertable` again, which goes on; --abandon undoes it"
         return warning("readings", f"{store}, and a move to a hypertable has not ended", fix)

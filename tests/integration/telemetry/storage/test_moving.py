@@ -192,11 +192,13 @@ async def test_a_day_that_does_not_add_up_stops_the_move(installation, mover, mo
 
 async def test_a_move_can_be_given_up_and_begun_again(installation, mover, empty_timescale_database):
     await moved(empty_timescale_database, kill_at=b"copied")
+    left = await read_store(installation)
     await mover.abandon()
     given_up = await read_store(installation)
     await BatchSink(installation).store([Row(NOON + SECOND, 9, 9, 1.0)], now=NOON)
     again = await mover.run()
 
+    assert (left.kind, left.moving) == (StoreKind.PLAIN, True)
     assert (given_up.kind, given_up.moving) == (StoreKind.PLAIN, False)
     assert again.rows == DAYS * ROWS_PER_DAY + 1
     with pytest.raises(NothingToAbandon):
