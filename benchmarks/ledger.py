@@ -1,7 +1,9 @@
 """What delivery stamps cost: the same messages without, with user properties, and with JSON fields.
 
 One worker, ten publishers, flat out, in alternating rounds of one run; the maintenance process adds the
-ledger up meanwhile and does nothing else. At the end the ledger itself says whether anything is missing.
+ledger up meanwhile and does nothing else. What stamps cost the broker alone, towards `mosquitto_sub`,
+stands beside: longer packets and properties are its work too, and it has one thread. At the end the
+ledger itself says whether anything is missing.
 """
 
 import statistics
@@ -12,6 +14,7 @@ from benchmarks.framework import Report, at_least, at_most
 from benchmarks.installation import Installation, installation
 from benchmarks.load import LoadPlan, load
 from benchmarks.messages import Stamp
+from benchmarks.peers import mosquitto_sub
 from benchmarks.usage import Meter
 
 _WITHIN_S = 300.0
@@ -45,6 +48,7 @@ def run(quick: bool, report: Report) -> None:
         bench = LedgerBench(site, watch, report)
         bench.compare("100 devices", bench.plan, rounds=rounds, seconds=seconds)
         fleet = replace(bench.plan, devices=5000, series=5000)
+        bench.broker_alone(rounds=max(2, rounds // 2), seconds=seconds)
         bench.compare("5,000 devices", fleet, rounds=max(2, rounds // 2), seconds=seconds)
         bench.account()
 
@@ -76,6 +80,26 @@ class LedgerBench:
             told = ", ".join(f"{found[stamp].rates[-1]:,.0f} with {_WAYS[stamp]}" for stamp in _ORDER)
             self._report.progress(f"{who}, round {number + 1}: {told}")
         self._tell(who, found)
+
+    def broker_alone(self, *, rounds: int, seconds: float) -> None:
+        """What the broker delivers to mosquitto_sub, with and without stamps."""
+        count = round(self._delivered(replace(self.plan, count=20_000)) * seconds)
+        rates: dict[Stamp, list[float]] = {stamp: [] for stamp in _ORDER}
+        for number in range(rounds):
+            turn = number % len(_ORDER)
+            for stamp in (*_ORDER[turn:], *_ORDER[:turn]):
+                rates[stamp].append(self._delivered(replace(self.plan, count=count, stamp=stamp)))
+        plain = statistics.median(rates[""])
+        self._report.add("broker alone, no stamps", plain, "msg/s")
+        for stamp in _ORDER[1:]:
+            value = statistics.median(rates[stamp])
+            self._report.add(f"broker alone, {_WAYS[stamp]}", value, "msg/s", reference=plain)
+
+    def _delivered(self, plan: LoadPlan) -> float:
+        probes = replace(plan, family="probes")
+        with mosquitto_sub(self._site.endpoints, "probes/#", plan.count) as peer, load(probes) as publisher:
+            finished_us = peer.finish(_WITHIN_S)
+            return plan.count * 1e6 / (finished_us - publisher.wait(_WITHIN_S).first_us)
 
     def _measure(self, plan: LoadPlan, into: Rounds) -> None:
         with Meter(self._site.pids) as meter:

@@ -11,7 +11,7 @@ import numpy as np
 from iotistic.contracts.delivery import EPOCH_PROPERTY, SEQUENCE_PROPERTY
 from iotistic.kernel.mqtt.cutting import RawMessages
 from iotistic.kernel.mqtt.deliveries import Delivery, Receipt
-from iotistic.kernel.mqtt.numbers import ABSENT, NumberNames, read_numbers
+from iotistic.kernel.mqtt.numbers import ABSENT, NumberNames, Numbers, read_numbers
 from iotistic.telemetry.model import Messages, Stamps
 
 _STAMP_NAMES = NumberNames(EPOCH_PROPERTY.encode(), SEQUENCE_PROPERTY.encode())
@@ -86,7 +86,13 @@ def _stamps(parts: Sequence[RawMessages]) -> Stamps | None:
     columns = [read_numbers(part, _STAMP_NAMES) for part in parts]
     if not any(columns):
         return None
-    absent = (np.full(len(part), ABSENT, np.int64) for part in parts)
-    filled = [found or (blank, blank) for found, blank in zip(columns, absent, strict=True)]
+    filled = [found or _absent(len(part)) for found, part in zip(columns, parts, strict=True)]
+    if len(filled) == 1:
+        return Stamps(*filled[0])
     epochs, sequences = zip(*filled, strict=True)
     return Stamps(np.concatenate(epochs), np.concatenate(sequences))
+
+
+def _absent(count: int) -> tuple[Numbers, Numbers]:
+    blank = np.full(count, ABSENT, np.int64)
+    return blank, blank
