@@ -49,6 +49,9 @@ def values_of(up):
         ("devices", "list", "--search", "aabb"),
         ("devices", "show", "1"),
         ("query", "1", "J1/door-sensor-1"),
+        ("ledger",),
+        ("ledger", "show", "--missing"),
+        ("ledger", "receipts", "--from", "-1d"),
         ("dead-letters",),
         ("dead-letters", "summary"),
         ("dead-letters", "list", "--state", "all"),
@@ -68,7 +71,7 @@ def test_every_command_answers_with_json_for_programs(up, arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("status",), ("doctor",), ("devices",), ("dead-letters",), ("db", "status")]
+    "arguments", [("status",), ("doctor",), ("devices",), ("ledger",), ("dead-letters",), ("db", "status")]
 )
 def test_the_same_commands_answer_in_words_for_people(up, arguments):
     ended = up.run(*arguments)
@@ -93,6 +96,17 @@ def test_a_controller_is_shown_with_the_values_of_the_sensors_on_its_pins(up):
     pins = {pin["device_id"] for connector in shown["connectors"] for pin in connector["pins"]}
 
     assert pins & {value["device_id"] for value in shown["latest"]}
+
+
+def test_the_ledger_knows_that_nothing_of_the_simulated_controllers_is_missing(up):
+    whole = ("ledger", "--check", "--json")
+    eventually(lambda: up.run(*whole).returncode == 0, within_s=30, what="nothing is missing")
+    mac = next(one["mac"] for one in answer(up, "devices", "--json") if one["mac"])
+    told = answer(up, *whole, "--device", mac)
+
+    assert answer(up, *whole)["totals"]["senders"] == DEVICES
+    assert [item["device_name"] is not None for item in told["items"]] == [True]
+    assert told["totals"]["stored"] >= 1
 
 
 def test_a_series_is_a_chart_for_people_and_csv_for_spreadsheets(up):
@@ -124,6 +138,9 @@ def test_the_doctor_finds_nothing_wrong_with_a_fresh_installation(up):
         (("devices", "show", "no-such-device"), 4),
         (("query", "1", "no-such-datapoint"), 4),
         (("query", "1", "J1/door-sensor-1", "--from", "yesterday"), 2),
+        (("ledger", "--device", "no-such-device"), 4),
+        (("ledger", "--from", "yesterday"), 2),
+        (("ledger", "verify", "no-such-file"), 2),
         (("dead-letters", "show", "999999"), 4),
         (("dead-letters", "purge", "--all"), 2),
         (("bench", "no-such-benchmark"), 4),

@@ -122,13 +122,17 @@ CREATE FUNCTION ledger_raise_floors() RETURNS void LANGUAGE sql AS $$
 $$;
 
 -- Add up to `most` rows of the log to the epochs; returns how many there were. Safe to call from anywhere:
--- one call at a time does the work, the others wait for it.
-CREATE FUNCTION ledger_fold(most integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- one call at a time does the work; others wait for it, or do nothing when they are not `patient`.
+CREATE FUNCTION ledger_fold(most integer, patient boolean DEFAULT true) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     folded  integer;
     began   text[];
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('ledger_fold'));
+    IF patient THEN
+        PERFORM pg_advisory_xact_lock(hashtext('ledger_fold'));
+    ELSIF NOT pg_try_advisory_xact_lock(hashtext('ledger_fold')) THEN
+        RETURN 0;
+    END IF;
     WITH taken AS (
         DELETE FROM ledger_log l USING (SELECT id FROM ledger_log ORDER BY id LIMIT most) oldest
         WHERE l.id = oldest.id RETURNING l.*

@@ -102,6 +102,7 @@ def receipts(
     device: str | None = None,
     start: Annotated[When, Parameter(name=["--from"])] = None,
     end: Annotated[When, Parameter(name=["--to"])] = None,
+    json: AsJson = False,
 ) -> None:
     """Print signed receipts, one JSON document a line, oldest first, for `iotistic ledger verify`.
 
@@ -115,6 +116,7 @@ def receipts(
         Only hours that ended by then.
     """
     api = connect()
+    found: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
         page = api.get(
@@ -125,11 +127,16 @@ def receipts(
             cursor=cursor,
             **{"from": start, "to": end},
         )
-        for receipt in page.items:
-            sys.stdout.write(msgspec.json.encode(receipt, order="deterministic").decode() + "\n")
+        if json:
+            found += page.items
+        else:
+            for receipt in page.items:
+                sys.stdout.write(msgspec.json.encode(receipt, order="deterministic").decode() + "\n")
         cursor = page.next_cursor
         if cursor is None:
-            return
+            break
+    if json:
+        emit(found, json=True)
 
 
 @app.command(name="verify")

@@ -1,8 +1,8 @@
 -- The delivery ledger: fold, look, ask, tell.
 
 -- name: fold
--- Add up to $1 batches that sinks noted to the epochs.
-SELECT ledger_fold($1::integer) AS folded;
+-- Add up to $1 batches that sinks noted to the epochs; $2 false: not while somebody else does.
+SELECT ledger_fold($1::integer, $2::boolean) AS folded;
 
 -- name: watch
 -- Look at every gap; $1 is how long messages may be missing.

@@ -35,10 +35,13 @@ class LedgerRepository:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._statements = Statements(pool, "iotistic.telemetry.ledger")
 
-    async def fold(self, *, rounds: int) -> bool:
-        """Add what sinks noted to the epochs, in so many steps; tell whether that was all."""
+    async def fold(self, *, rounds: int, patient: bool = True) -> bool:
+        """Add what sinks noted to the epochs, in so many steps; tell whether that was all.
+
+        Without patience it is left to whoever does it at the moment.
+        """
         for _ in range(rounds):
-            rows = await self._statements.fetch("fold", _FOLD_BATCHES)
+            rows = await self._statements.fetch("fold", _FOLD_BATCHES, patient)
             if rows[0]["folded"] < _FOLD_BATCHES:
                 return True
         return False

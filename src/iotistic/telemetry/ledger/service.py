@@ -45,7 +45,7 @@ class LedgerService:
 
     async def page(self, query: LedgerQuery) -> LedgerPage:
         """Return sums and one page of epochs."""
-        await self._repository.fold(rounds=_FOLD_ROUNDS)
+        await self._repository.fold(rounds=_FOLD_ROUNDS, patient=False)
         chosen = Chosen(await self._sources(query.device), query.start, query.end, query.missing)
         after = ("", -1)
         if query.cursor:
