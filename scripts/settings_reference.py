@@ -20,11 +20,14 @@ from iotistic.entrypoints.api import ApiSettings
 from iotistic.entrypoints.authority import AuthoritySettings as AuthorityClientSettings
 from iotistic.entrypoints.broker import BrokerSettings
 from iotistic.entrypoints.commands.simulate import SimulatorSettings
+from iotistic.entrypoints.connector import ConnectorSettings
 from iotistic.entrypoints.ingest import WorkerSettings
 from iotistic.entrypoints.installation import ClientSettings
 from iotistic.entrypoints.maintenance import MaintenanceSettings
 from iotistic.entrypoints.pki import PkiProcessSettings
 from iotistic.entrypoints.prepare import PrepareSettings
+from iotistic.entrypoints.processor import ProcessorSettings
+from iotistic.entrypoints.sink import SinkSettings
 from iotistic.entrypoints.up.settings import UpSettings
 from iotistic.kernel.settings import Settings
 
@@ -36,6 +39,9 @@ PROCESSES: dict[str, type[Settings]] = {
     "api": ApiSettings,
     "pki": PkiProcessSettings,
     "maintenance": MaintenanceSettings,
+    "connector": ConnectorSettings,
+    "processor": ProcessorSettings,
+    "sink": SinkSettings,
     "broker": BrokerSettings,
     "prepare": PrepareSettings,
     "simulate": SimulatorSettings,

@@ -1,0 +1,79 @@
+"""The sink process: from Kafka's processed and dead-letter topics to the database.
+
+    python -m iotistic sink --worker 0      runs until SIGTERM or SIGINT, then drains
+
+Any number of sinks share the partitions.
+"""
+
+import functools
+
+from iotistic.entrypoints.pipeline import StageSettings, complain, serve_stage, start
+from iotistic.entrypoints.sharing import Shared, sharing
+from iotistic.kernel.home import HomeSettings
+from iotistic.kernel.postgres.pool import DatabaseSettings
+from iotistic.kernel.redis.settings import RedisSettings
+from iotistic.telemetry.live.reporting import LiveReporter
+from iotistic.telemetry.live.server import LiveFeedServer, socket_path
+from iotistic.telemetry.sink.sink import Sink
+from iotistic.telemetry.transports.kafka.consumer import BatchConsumer, ReadOptions
+from iotistic.telemetry.transports.kafka.observing import ConsumerMetrics, SinkMetrics
+from iotistic.telemetry.transports.kafka.relaying import Relay
+from iotistic.telemetry.transports.kafka.settings import SinkBatchSettings
+from iotistic.telemetry.transports.kafka.topics import ensure_topics
+from iotistic.telemetry.transports.kafka.writer import Writer
+
+
+class SinkSettings(SinkBatchSettings, DatabaseSettings, RedisSettings, HomeSettings, StageSettings):
+    """Settings of a sink."""
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    start("sink", SinkSettings, run)
+
+
+async def run(settings: SinkSettings, name: str) -> None:
+    """Wire one sink and run it."""
+    async with sharing(settings, name=name) as shared:
+        await _work(settings, name, shared)
+
+
+async def _work(settings: SinkSettings, name: str, shared: Shared) -> None:
+    metrics = SinkMetrics()
+    settings.home.run.mkdir(parents=True, exist_ok=True)
+    feed = shared.feed(lambda: LiveFeedServer(socket_path(settings.home.run, name)))
+    reporter = LiveReporter(feed, metrics.totals, worker=f"{shared.worker_prefix}{name}")
+    sink = Sink(settings.dsn, application_name=name)
+    topics = (settings.kafka_processed_topic, settings.kafka_dead_letter_topic)
+    writer = Writer(
+        sink,
+        metrics,
+        reporter,
+        functools.partial(ensure_topics, settings, topics),
+        dead_letter_topic=settings.kafka_dead_letter_topic,
+    )
+    reading = ReadOptions(
+        settings.kafka_sink_group,
+        topics,
+        settings.batch_size,
+        settings.flush_interval,
+        settings.kafka_session_timeout_s,
+    )
+    consumer = BatchConsumer(settings.kafka_client, reading, ConsumerMetrics())
+    checks = {
+        "kafka": consumer.check,
+        "database": lambda: complain(writer.database_away),
+        **shared.checks,
+    }
+    await feed.start()
+    try:
+        await serve_stage(
+            settings,
+            name,
+            checks=checks,
+            work=Relay(consumer, writer, metrics).run,
+            beside=(reporter.report(),),
+        )
+    finally:
+        await sink.close()
+        await feed.close()
