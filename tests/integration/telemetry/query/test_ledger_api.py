@@ -100,6 +100,29 @@ async def test_what_comes_after_it_was_noted_as_missing_counts_as_healed_at_once
     }  # fmt: skip
 
 
+async def test_a_reader_does_not_wait_for_whoever_adds_up(api, deliver, connection):
+    await deliver(MAC, 5, [1])
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('ledger_fold'))")
+        meanwhile = await told(api)
+
+    assert (meanwhile["waiting_batches"], meanwhile["items"]) == (1, [])
+    assert (await told(api))["totals"]["stored"] == 1
+
+
+async def test_what_is_too_old_is_dropped_and_told(api, deliver, ledger):
+    await deliver(MAC, 5, [1, 3])
+    await deliver(MAC, 6, [1], after_s=7200)
+    await ledger.fold(rounds=5)
+
+    await ledger.forget(dt.datetime(2026, 11, 21, 11, tzinfo=dt.UTC))
+
+    answer = await told(api)
+    assert [item["epoch"] for item in answer["items"]] == [6]
+    (dropped,) = answer["dropped"]
+    assert [dropped[name] for name in ("reason", "epochs", "sent", "stored")] == ["too_old", 1, 3, 2]
+
+
 async def test_epochs_are_paged_and_chosen_by_time_and_by_gaps(api, deliver):
     for epoch in range(5):
         await deliver(f"key:{epoch % 2}", epoch, [1, 2 + epoch % 2], after_s=3600 * epoch)
