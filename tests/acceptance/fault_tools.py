@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx2
 
+from iotistic.contracts.delivery import stamp_properties
 from iotistic.kernel.mqtt.packets import (
     PacketReader,
     ProtocolError,
@@ -202,7 +203,7 @@ def service_connection(site, client_id):
 
 
 class Recorder(threading.Thread):
-    """Publishes numbered readings at QoS 1 through the service listener, for as long as it is let.
+    """Publishes numbered and stamped readings at QoS 1 through the service listener, for as long as it is let.
 
     What is not acknowledged when a connection breaks is sent again on the next one, as a device does.
     `acknowledged` holds the numbers that the broker took responsibility for.
@@ -268,7 +269,8 @@ class Recorder(threading.Thread):
         self._pending[self._next_id] = number
         payload = json.dumps({"timestamp": self.base_us + number, "value": number}).encode()
         topic = f"sensor/{self.device}/counter".encode()
-        sock.sendall(encode_publish(topic, payload, packet_id=self._next_id, qos=1))
+        stamp = stamp_properties(self.base_us, number)
+        sock.sendall(encode_publish(topic, payload, packet_id=self._next_id, qos=1, user_properties=stamp))
 
     def _hear(self, sock, reader):
         octets = sock.recv(65536)
@@ -279,6 +281,18 @@ class Recorder(threading.Thread):
                 number = self._pending.pop(packet.packet_id)
                 if packet.reason == 0:
                     self.acknowledged.add(number)
+
+
+def ledger(site):
+    """Return the ledger's sums and its table, as `iotistic ledger` prints it."""
+    answer = site.api.get("/api/v1/telemetry/ledger")
+    assert answer.status_code == 200, answer.text
+    table = subprocess.run(
+        [sys.executable, "-m", "iotistic", "ledger"],
+        env=os.environ | {"IOTISTIC_HOME": str(site.home)},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return answer.json()["totals"], table.stdout
 
 
 def stored(site, device):

@@ -11,6 +11,7 @@ from fault_tools import (
     Recorder,
     fill,
     healthy,
+    ledger,
     metric,
     settled,
     site,
@@ -57,9 +58,12 @@ def test_fifty_kills_under_load_lose_and_double_nothing():
         lost, doubled = lost_and_doubled(running, recorders)
 
         reconnects = sum(recorder.reconnects for recorder in recorders)
+        totals, table = ledger(running)
+        sys.stdout.write(table)
         sys.stdout.write(f"{KILLS} kills, {sum(acknowledged)} acknowledged, {reconnects} reconnects\n")
         assert set(map(tuple, lost.values())) == {()}
         assert set(doubled.values()) == {0}
+        assert (totals["missing"], totals["stored"]) == (0, sum(acknowledged))
         assert min(acknowledged) > 1000 * KILLS / 50
         assert running.stop() == 0
 
