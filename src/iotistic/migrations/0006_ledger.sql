@@ -64,6 +64,7 @@ CREATE TABLE ledger_gaps (
     again        int8multirange NOT NULL DEFAULT '{}',
     gone         int8multirange NOT NULL DEFAULT '{}',
     asked        integer NOT NULL DEFAULT 0,
+    -- NULL when there is nothing to ask for; infinity once the sender is left alone.
     ask_at       timestamptz,
     PRIMARY KEY (source, epoch),
     FOREIGN KEY (source, epoch) REFERENCES ledger_epochs ON DELETE CASCADE
@@ -219,7 +220,9 @@ BEGIN
         suspected = CASE WHEN j.is_due THEN j.missing ELSE j.suspected END,
         suspected_at = CASE WHEN j.is_due THEN clock_timestamp() ELSE g.suspected_at END,
         asked = CASE WHEN j.has_healed THEN 0 ELSE g.asked END,
-        ask_at = CASE WHEN isempty(j.noted - g.gone) THEN NULL ELSE coalesce(g.ask_at, clock_timestamp()) END
+        ask_at = CASE WHEN isempty(j.noted - g.gone) THEN NULL
+                      WHEN j.has_healed AND g.ask_at = 'infinity' THEN clock_timestamp()
+                      ELSE coalesce(g.ask_at, clock_timestamp()) END
     FROM judged j WHERE (g.source, g.epoch) = (j.source, j.epoch)
         AND (j.is_due OR j.has_healed OR (g.ask_at IS NULL) <> isempty(j.noted - g.gone));
 

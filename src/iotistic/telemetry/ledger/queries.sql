@@ -67,8 +67,11 @@ WHERE g.ask_at <= clock_timestamp() AND g.source LIKE 'mac:%'
 ORDER BY g.ask_at LIMIT $1::integer;
 
 -- name: asked
--- Note that senders were asked: arrays of sender, epoch and seconds until they may be asked again (null: never).
-UPDATE ledger_gaps g SET asked = g.asked + 1, ask_at = clock_timestamp() + a.pause_s * interval '1 second'
+-- Note that senders were asked: arrays of sender, epoch and seconds until they may be asked again (null: not
+-- before something that was missing has come).
+UPDATE ledger_gaps g SET
+    asked = g.asked + 1,
+    ask_at = coalesce(clock_timestamp() + a.pause_s * interval '1 second', 'infinity')
 FROM unnest($1::text[], $2::bigint[], $3::float8[]) AS a (source, epoch, pause_s)
 WHERE (g.source, g.epoch) = (a.source, a.epoch);
 

@@ -90,6 +90,20 @@ async def test_the_stage_of_a_gap_follows_what_the_device_answers(api, deliver, 
     ]
 
 
+async def test_a_device_that_never_answers_is_left_alone_until_something_missing_comes(deliver, ledger):
+    await deliver(MAC, 5, [1, 4])
+    await note_gaps(ledger)
+    due = [len(await ledger.due(limit=9, ranges=9))]
+    await ledger.note_asked([(MAC, 5, None)])
+    await note_gaps(ledger)
+    due.append(len(await ledger.due(limit=9, ranges=9)))
+    await deliver(MAC, 5, [2])
+    await note_gaps(ledger)
+    due.append(len(await ledger.due(limit=9, ranges=9)))
+
+    assert due == [1, 0, 1]
+
+
 async def test_what_comes_after_it_was_noted_as_missing_counts_as_healed_at_once(api, deliver, ledger):
     await deliver(MAC, 5, [1, 4])
     await note_gaps(ledger)
