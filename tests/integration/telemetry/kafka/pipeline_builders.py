@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import httpx2
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 WITHIN_S = 40
@@ -141,6 +141,18 @@ class Pipeline:
                         assert message.error().code() == KafkaError._PARTITION_EOF
         consumer.close()
         return found
+
+    def payloads(self, topic):
+        """Return the raw records' payloads in place of their values."""
+        found = self.records(topic)
+        return [(where, offset, key, json.loads(value)["payload"]) for where, offset, key, value in found]
+
+    def produce(self, topic, values):
+        """Write records as anybody may."""
+        producer = Producer({"bootstrap.servers": self.kafka.servers})
+        for value in values:
+            producer.produce(topic, value, b"somebody")
+        assert producer.flush(10) == 0
 
     def admin(self):
         return AdminClient({"bootstrap.servers": self.kafka.servers})

@@ -232,10 +232,12 @@ class BatchConsumer:
         consumer.incremental_assign(partitions)
         if self._paused:
             consumer.pause(partitions)
+        self._metrics.partitions.inc(len(partitions))
         log.info("group.assigned", group=self._options.group, partitions=len(partitions))
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._metrics.rebalances.inc()
+        self._metrics.partitions.dec(len(partitions))
         leaving = {(partition.topic, partition.partition) for partition in partitions}
         with self._settled:
             done = self._settled.wait_for(
@@ -247,6 +249,7 @@ class BatchConsumer:
 
     def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._metrics.rebalances.inc()
+        self._metrics.partitions.dec(len(partitions))
         with self._settled:
             for partition in partitions:
                 self._unsettled.pop((partition.topic, partition.partition), None)

@@ -93,6 +93,9 @@ class ConsumerMetrics:
             ["topic"],
             registry=registry,
         )
+        self.partitions = Gauge(
+            "iotistic_kafka_partitions", "Partitions that this member has", registry=registry
+        )
         self.rebalances = Counter(
             "iotistic_kafka_rebalances", "Times that partitions were given or taken", registry=registry
         )

@@ -46,7 +46,7 @@ def _create(admin: AdminClient, settings: KafkaSettings, names: Sequence[str]) -
     wanted = [
         NewTopic(
             name,
-            num_partitions=settings.kafka_partitions,
+            num_partitions=_partitions(settings, name),
             replication_factor=settings.kafka_replication_factor,
             config=topic_config(settings),
         )
@@ -58,7 +58,13 @@ def _create(admin: AdminClient, settings: KafkaSettings, names: Sequence[str]) -
         except KafkaException as exc:
             _forgive(name, exc)
         else:
-            log.info("topic.created", topic=name, partitions=settings.kafka_partitions)
+            log.info("topic.created", topic=name, partitions=_partitions(settings, name))
+
+
+def _partitions(settings: KafkaSettings, name: str) -> int:
+    # Members of a group get equal numbers of partitions, whatever is in them: with as many of dead letters
+    # as of readings, one of two sinks could end up with nothing but the former.
+    return 1 if name == settings.kafka_dead_letter_topic else settings.kafka_partitions
 
 
 def _forgive(name: str, exc: KafkaException) -> None:
