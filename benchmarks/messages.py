@@ -20,10 +20,17 @@ from iotistic.kernel.mqtt.fields import user_properties
 
 Bytes2D = npt.NDArray[np.uint8]
 Kind = Literal["json", "json-tele", "modbus"]
-Stamp = Literal["", "properties", "json"]
+Stamp = Literal["", "properties", "json", "other"]
 
 _READINGS = 4096
 _DIGITS3 = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
+_DIGITS4 = {
+    blank: np.frombuffer(
+        b"".join((b"%d" % n if n else b"").rjust(4, blank) for n in range(10_000)), np.uint8
+    ).reshape(10_000, 4)
+    for blank in (b"0", b" ")
+}
+_FIELDS: dict[Stamp, bytes] = {"json": b',"epoch":%b,"seq":%b', "other": b',"epoca":%b,"sex":%b'}
 _SECOND_US = 1_000_000
 _ID_MARK = b"\xff\xff"
 _TIME_MARK = b"#" * 26  # YYYY-MM-DDTHH:MM:SS.ffffff
@@ -37,7 +44,8 @@ class MessageStream:
     `kind`: `json` (one JSON reading on sensor/<device>/<label>), `json-tele` (the same on F2 topics) or
     `modbus` (an F2 frame of three datapoints with a valid CRC). `padding` makes a JSON payload larger;
     `family` replaces the first topic level of `json`. `stamp` numbers each device's messages from 1, in an
-    epoch that began with the stream; there are then as many series to each device.
+    epoch that began with the stream; there are then as many series to each device. `other` is JSON of the
+    same size with other names.
     """
 
     kind: Kind = "json"
@@ -97,8 +105,9 @@ class MessageStream:
                 sensor,
             )
             payload += b" " * self.padding
-        if self.stamp == "json":
-            payload = payload[:-1] + b',"epoch":%b,"seq":%b}' % (self._epoch, _SEQUENCE_MARK)
+        if self.stamp in _FIELDS:
+            fields = _FIELDS[self.stamp] % (self._epoch, _SEQUENCE_MARK)
+            payload = payload[:-1] + fields + b"}"
         body = struct.pack(">H", len(topic)) + topic + _ID_MARK + self._properties() + payload
         return b"\x32" + remaining_length(len(body)) + body
 
@@ -128,7 +137,7 @@ class MessageStream:
             write_number(
                 rows[:, self._sequence_at : self._sequence_at + width],
                 numbers // self.devices + 1,
-                blank=b" " if self.stamp == "json" else b"0",
+                blank=b" " if self.stamp in _FIELDS else b"0",
             )
         return memoryview(rows).cast("B")
 
@@ -145,11 +154,12 @@ def write_times(columns: Bytes2D, times_us: npt.NDArray[np.int64], separator: st
 
 
 def write_number(columns: Bytes2D, numbers: npt.NDArray[np.int64], *, blank: bytes) -> None:
-    """Write decimal numbers to the right of the columns, `blank` in front of them."""
-    rest = numbers.copy()
-    for column in range(columns.shape[1] - 1, -1, -1):
-        columns[:, column] = np.where(rest > 0, rest % 10 + ord("0"), ord(blank))
-        rest //= 10
+    """Write decimal numbers of up to eight digits into eight columns, to the right, `blank` in front."""
+    high, low = np.divmod(numbers, 10_000)
+    columns[:, :4] = _DIGITS4[blank][high]
+    columns[:, 4:] = _DIGITS4[b"0"][low]
+    if blank != b"0" and not high.all():
+        columns[high == 0, 4:] = _DIGITS4[blank][low[high == 0]]
 
 
 def decimal_readings(seed: int) -> list[bytes]:

@@ -64,6 +64,13 @@ def test_every_message_gets_its_own_numbers_or_none(batch):
     assert read(stamped(7, 8), *batch) == [(7, 8), *map(expected, batch)]
 
 
+def test_messages_with_other_properties_have_none():
+    assert read((("trace", "77"), ("span", "8"), ("x", "")), (("epocs", "1"), ("sex", "2"))) == [
+        (ABSENT, ABSENT),
+        (ABSENT, ABSENT),
+    ]
+
+
 def test_other_properties_beside_the_numbers_are_passed_over():
     usual = fields.user_properties(stamped(5, 6))
     expiry = fields.number_property(fields.Property.MESSAGE_EXPIRY, 60)

@@ -4,8 +4,9 @@ Most messages that carry them carry nothing else, in one order:
 
     26 | 0 len | first name | 0 len | digits | 26 | 0 len | second name | 0 len | digits
 
-Those are read by array arithmetic, eight bytes a step. Every other layout is read property by property,
-which is correct and some fifty times slower. Messages without properties cost one comparison a batch.
+Those are read by array arithmetic, eight bytes a step. Every other layout in which one of the names stands
+is read property by property, which is correct and some fifty times slower. Messages without properties
+cost one comparison a batch.
 """
 
 from dataclasses import dataclass
@@ -68,8 +69,11 @@ def read_numbers(messages: RawMessages, names: NumberNames) -> tuple[Numbers, Nu
     at = chosen[usual]
     first[at], second[at] = numbers[0][usual], numbers[1][usual]
     carrying[at] = False
-    for place in np.flatnonzero(carrying).tolist():
-        first[place], second[place] = _read_one(messages.data[start[place] : end[place]], names)
+    rest = np.flatnonzero(carrying)
+    for place, begin, stop in zip(rest.tolist(), start[rest].tolist(), end[rest].tolist(), strict=True):
+        properties = messages.data[begin:stop]
+        if names.first in properties or names.second in properties:
+            first[place], second[place] = _read_one(properties, names)
     return first, second
 
 
@@ -122,7 +126,7 @@ def _eight(word: _Words, digits: Offsets) -> tuple[Numbers, npt.NDArray[np.bool_
 
 
 def _read_one(properties: bytes, names: NumberNames) -> tuple[int, int]:
-    reader = FieldReader(bytes(properties))
+    reader = FieldReader(properties)
     found: dict[bytes, bytes] = {}
     try:
         while not reader.ended:
