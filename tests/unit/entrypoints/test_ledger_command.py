@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from iotistic.entrypoints.cli import main
-from iotistic.telemetry.ledger.receipts import SigningKey, digest_of
+from iotistic.telemetry.ledger.receipts import KeyUnusable, SigningKey, digest_of
 
 
 @pytest.fixture
@@ -69,6 +69,15 @@ def test_a_key_that_is_none_is_refused(verify):
     for name in ("missing.pub", "ledger.key", "receipts.jsonl"):
         code, told = verify(*chain(verify.key, 1), key_file=name)
         assert (code, told["error"]["code"]) == (2, "ledger.key_unusable")
+
+
+def test_a_key_that_cannot_be_kept_or_read_is_told(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "rubbish.key").write_text("no key")
+
+    for path in (tmp_path / "file" / "ledger.key", tmp_path / "rubbish.key"):
+        with pytest.raises(KeyUnusable):
+            SigningKey.kept_in(path)
 
 
 def test_the_key_is_made_once_and_kept(tmp_path):

@@ -49,14 +49,15 @@ class SigningKey:
 
         Raises KeyUnusable.
         """
-        if not path.exists():
-            private = Ed25519PrivateKey.generate()
-            write_atomic(path, _private_pem(private))
-        else:
-            private = _read_private(path)
         public = path.with_suffix(".pub")
-        if not public.exists():
-            write_atomic(public, _public_pem(private.public_key()), mode=PUBLIC)
+        try:
+            if not path.exists():
+                write_atomic(path, _private_pem(Ed25519PrivateKey.generate()))
+            private = _read_private(path)
+            if not public.exists():
+                write_atomic(public, _public_pem(private.public_key()), mode=PUBLIC)
+        except OSError as exc:
+            raise KeyUnusable(f"the key in {path} cannot be kept: {exc.strerror}") from exc
         return cls(private)
 
     def sign(self, receipt: dict[str, Any]) -> bytes:
