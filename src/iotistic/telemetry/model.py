@@ -38,6 +38,7 @@ class Messages:
     `stamps` holds what senders wrote beside their payloads; None when no message has one. `each_us` is
     when each message was received, where they did not come together; a message read twice has the same,
     and one that holds several readings is followed by as many microseconds that are no other message's.
+    `first` is the first byte of each MQTT packet; None where nobody asks for QoS and retain.
     """
 
     topics: list[bytes]
@@ -45,6 +46,7 @@ class Messages:
     received_us: int
     stamps: Stamps | None = None
     each_us: Int64s | None = None
+    first: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.topics)

@@ -62,6 +62,13 @@ def test_a_raw_record_says_what_its_topic_says_and_is_keyed_by_its_sender():
     ]
 
 
+def test_a_raw_record_says_how_the_message_was_published():
+    batch = Messages([SENSOR] * 3, [b"1"] * 3, NOW, first=np.array([0x30, 0x32, 0x3B], np.uint8))
+    records = [json.loads(value) for value in RawEncoder().encode(batch)[1]]
+
+    assert [(record["qos"], record["retain"]) for record in records] == [(0, False), (1, False), (1, True)]
+
+
 def test_every_message_is_received_at_a_time_of_its_own_with_room_for_its_readings():
     encoder, agent = RawEncoder(), b"iot/device/x/sensor/s"
     batch = messages((agent, b'{"messages":[{"value":1},{"value":2},{"value":3}]}'), (agent, b'{"value":4}'))

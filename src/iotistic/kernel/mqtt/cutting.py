@@ -24,7 +24,8 @@ _MAX_LENGTH_BYTES = 4
 class RawMessages:
     """PUBLISH packets as offsets into the bytes they arrived in; arrays have one entry per message.
 
-    `packet_id` is 0 for a message of QoS 0. Properties end where the payload starts.
+    `packet_id` is 0 for a message of QoS 0. Properties end where the payload starts. `first` holds the first
+    byte of each packet, and with it QoS and retain.
     """
 
     data: bytes
@@ -34,6 +35,7 @@ class RawMessages:
     payload_start: Offsets
     payload_end: Offsets
     packet_id: npt.NDArray[np.uint16]
+    first: Bytes1D
 
     def __len__(self) -> int:
         return len(self.packet_id)
@@ -123,7 +125,8 @@ def _locate(data: bytes, octets: Bytes1D, at: Offsets, after: Offsets) -> RawMes
     body = _skip_varint(octets, at + 1)[0]
     topic_start = body + 2
     topic_end = topic_start + _u16(octets, body)
-    has_id = (octets[at] & 0x06) != 0
+    first = octets[at]
+    has_id = (first & 0x06) != 0
     # At QoS 0 the two bytes behind the topic are something else, and may not be there at all.
     id_at = np.where(has_id, topic_end, body)
     packet_id = np.where(has_id, _u16(octets, id_at), 0).astype(np.uint16)
@@ -131,7 +134,7 @@ def _locate(data: bytes, octets: Bytes1D, at: Offsets, after: Offsets) -> RawMes
     payload_start = properties + properties_length
     if (payload_start > after).any():
         raise ProtocolError("a message ends before its fields do")
-    return RawMessages(data, topic_start, topic_end, properties, payload_start, after, packet_id)
+    return RawMessages(data, topic_start, topic_end, properties, payload_start, after, packet_id, first)
 
 
 def _u16(octets: Bytes1D, at: Offsets) -> Offsets:

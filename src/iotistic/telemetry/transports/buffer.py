@@ -64,7 +64,8 @@ class Buffer:
         parts = [part for delivery in deliveries for part in delivery.parts]
         topics = [topic for part in parts for topic in part.topics()]
         payloads = [payload for part in parts for payload in part.payloads()]
-        messages = Messages(topics, payloads, received_us, _stamps(parts))
+        first = np.concatenate([part.first for part in parts])
+        messages = Messages(topics, payloads, received_us, _stamps(parts), first=first)
         return messages, [delivery.receipt for delivery in deliveries]
 
     def _next_batch(self) -> list[Delivery]:

@@ -1,6 +1,7 @@
 """The pipeline over Kafka as processes, and looks into its topics."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,8 @@ from pathlib import Path
 import httpx2
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+
+from iotistic.kernel.postgres.pool import open_connection
 
 WITHIN_S = 40
 _PORT = re.compile(r'"port": ?(\d+)')
@@ -167,6 +170,20 @@ async def until(seen, within_s=WITHIN_S, explain=lambda: ""):
             return value
         assert time.monotonic() < deadline, f"did not happen within {within_s} s {explain()}"
         await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def closed_table(database, table):
+    """Hold everybody off a table."""
+    connection = await open_connection(database, application_name="holding")
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+        await connection.close()
 
 
 async def stored(pool):

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 
-from pipeline_builders import all_stored, publish, stored, until
+from pipeline_builders import all_stored, closed_table, publish, stored, until
 
 KILLS = int(os.environ.get("FAULT_KILLS", "4"))
 LOAD_S = 0.2  # between kills
@@ -88,3 +88,21 @@ async def test_kafka_may_be_away_at_the_start_and_everything_goes_on_by_itself(
 
     await all_stored(pool, range(20), explain=lambda: "".join(stage.log[-800:] for stage in stages))
     assert await stored(pool) == list(range(20))
+
+
+async def test_a_database_that_stands_still_pauses_reading_and_costs_no_partitions(
+    pipeline, own_broker, database, pool, now_us
+):
+    _, _, sink = await pipeline.start_all(FLUSH_INTERVAL="0.01", BATCH_SIZE="5")
+    client = own_broker.service("publisher")
+    async with closed_table(database, "decoded_data"):
+        await asyncio.to_thread(publish, client, range(60), base_us=now_us)
+        await until(lambda: sink.metric("iotistic_kafka_pauses_total") > 0)
+        rebalances = sink.metric("iotistic_kafka_rebalances_total")
+        await asyncio.to_thread(publish, client, range(60, 80), base_us=now_us)
+        await asyncio.sleep(2)  # longer than a session: a silent member would have been put out
+        held = sink.metric("iotistic_kafka_rebalances_total")
+
+    await all_stored(pool, range(80))
+    assert held == rebalances
+    assert await stored(pool) == list(range(80))

@@ -74,7 +74,9 @@ def group_config(client: Config, options: ReadOptions) -> Config:
         "heartbeat.interval.ms": session_ms // 4,
         "queued.max.messages.kbytes": 1 << 14,
         "queued.min.messages": 50_000,
-        "fetch.wait.max.ms": 100,
+        # A busy stream in few large answers: each costs Kafka and us as much as hundreds of records.
+        "fetch.min.bytes": 1 << 16,
+        "fetch.wait.max.ms": 50,
         "check.crcs": True,
     }
 

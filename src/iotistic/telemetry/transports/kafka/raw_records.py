@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from iotistic.contracts import f2
 from iotistic.telemetry.decode.timestamps import to_microseconds
@@ -28,6 +29,9 @@ _MAX_TOPICS = 200_000
 _STEP_US = 1_000_000  # a clock that was set back by more than this is followed
 _AGENTS = b"iot/"
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_FLAGS = [
+    b',"qos":%d,"retain":%b' % (first >> 1 & 3, b"true" if first & 1 else b"false") for first in range(16)
+]
 _encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
@@ -43,6 +47,8 @@ class RawEncoder:
         heads = [self._topics.get(topic) or self._learn(topic) for topic in messages.topics]
         now = _iso(messages.received_us)
         tails = [b',"timestamp":"%b","received_at":%d' % (now, at) for at in self._times(messages)]
+        if messages.first is not None:
+            tails = [flags + tail for flags, tail in zip(_flags(messages.first), tails, strict=True)]
         if messages.stamps is not None:
             tails = list(map(_with_stamp, tails, messages.stamps.epoch, messages.stamps.sequence))
         values = [
@@ -56,7 +62,7 @@ class RawEncoder:
             self._topics.clear()
         entry = self._topics[topic] = (
             _key(topic),
-            _encode(_described(topic))[:-1] + b',"qos":1,"retain":false',
+            _encode(_described(topic))[:-1],
         )
         return entry
 
@@ -172,6 +178,10 @@ def _payload_field(payload: bytes) -> bytes:
         return b',"payload":%b' % _encode(payload.decode())
     except UnicodeDecodeError:
         return b',"payload":null,"payload_base64":"%b"' % base64.b64encode(payload)
+
+
+def _flags(first: npt.NDArray[np.uint8]) -> list[bytes]:
+    return list(map(_FLAGS.__getitem__, (first & 0x0F).tolist()))
 
 
 def _with_stamp(tail: bytes, epoch: int, sequence: int) -> bytes:
