@@ -126,6 +126,12 @@ class Installation:
         self.pids["api"] = child.pid
         return f"http://127.0.0.1:{port}"
 
+    def start_stage(self, kind: str, **environment: str) -> Child:
+        """Start a connector, a processor or a sink and wait until it is ready."""
+        child = self._start(kind, [kind], environment)
+        child.wait_ready(f"http://127.0.0.1:{child.health_port}/health/ready")
+        return child
+
     def start_maintenance(self, **environment: str) -> None:
         """Start the maintenance process."""
         child = self._start("maintenance", ["maintenance"], environment)
