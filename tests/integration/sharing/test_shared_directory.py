@@ -195,7 +195,7 @@ async def test_garbage_under_a_key_is_a_miss_and_is_overwritten(pool, link, know
 
 
 async def test_a_frozen_redis_leaves_look_ups_as_fast_as_without(pool, redis, known):
-    async with linked(redis.settings(timeout_ms=20)) as link:
+    async with linked(redis.settings(timeout_ms=50)) as link:
         process = Process(pool, link)
         await process.directory._generations.current()
         redis.freeze()
@@ -209,7 +209,7 @@ async def test_a_frozen_redis_leaves_look_ups_as_fast_as_without(pool, redis, kn
         alone_s = time.monotonic() - started
 
     assert len(process.behind.asked) == 100
-    assert frozen_s < 1.5 * alone_s + 0.2  # 50 time-outs would be a second more
+    assert frozen_s < 2 * alone_s + 1  # 50 time-outs would be 2.5 s more
 
 
 async def test_a_redis_killed_in_the_middle_of_look_ups_costs_no_answer(pool, link, redis, known):
