@@ -18,6 +18,7 @@ from iotistic.kernel.process import die_with_parent, pick_port
 _ROOT = Path(__file__).parent.parent
 _UP_WITHIN_S = 60.0
 _POLL_S = 0.1
+_ATTEMPTS = 3
 _HEAP_MIB = 256
 # A short-lived broker of a small heap gains nothing from the second compiler and the parallel collector.
 _TEST_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
@@ -80,9 +81,14 @@ class KafkaNode:
         path = self._folder / "kafka.log"
         return path.read_text(encoding="utf-8", errors="replace")[-4000:] if path.exists() else ""
 
-    def format(self, cluster_id: str) -> None:
-        """Make the data folder one of this cluster."""
-        self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config)).wait(60)
+    @property
+    def runs(self) -> bool:
+        """Whether the process lives."""
+        return self.process is not None and self.process.poll() is None
+
+    def format(self, cluster_id: str) -> "subprocess.Popen[bytes]":
+        """Begin to make the data folder one of this cluster."""
+        return self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config))
 
     def start(self) -> None:
         """Start; `KafkaCluster.wait` says when it can be used."""
@@ -118,26 +124,30 @@ class KafkaCluster:
     """Brokers on free ports of the loopback interface, with their data in `folder`."""
 
     def __init__(self, folder: Path, *, nodes: int = 1, fast: bool = False) -> None:
-        jars = kafka_jars()
-        ports = [pick_port(0) for _ in range(2 * nodes)]
-        brokers, controllers = ports[:nodes], ports[nodes:]
+        self._folder, self._count, self._fast = folder, nodes, fast
+        self._jars = kafka_jars()
+        self.nodes: list[KafkaNode] = []
+
+    def _lay_out(self, folder: Path) -> list[KafkaNode]:
+        ports = [pick_port(0) for _ in range(2 * self._count)]
+        brokers, controllers = ports[: self._count], ports[self._count :]
         voters = ",".join(f"{i + 1}@127.0.0.1:{port}" for i, port in enumerate(controllers))
-        self.nodes = [
+        return [
             KafkaNode(
                 folder / f"node-{i + 1}",
-                jars,
+                self._jars,
                 _CONFIG.format(
                     node=i + 1,
-                    port=brokers[i],
+                    port=port,
                     controller=controllers[i],
                     voters=voters,
                     folder=folder / f"node-{i + 1}" / "data",
-                    replicas=min(nodes, 3),
+                    replicas=min(self._count, 3),
                 ),
-                port=brokers[i],
-                fast=fast,
+                port=port,
+                fast=self._fast,
             )
-            for i in range(nodes)
+            for i, port in enumerate(brokers)
         ]
 
     @property
@@ -146,12 +156,22 @@ class KafkaCluster:
         return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
     def start(self) -> None:
-        """Start all nodes and wait for them."""
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        for node in self.nodes:
-            node.format(cluster_id)
-            node.start()
-        self.wait()
+        """Start all nodes and wait for them. Raises KafkaMissing."""
+        for attempt in range(_ATTEMPTS):
+            self.nodes = self._lay_out(self._folder / str(attempt))
+            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            for formatting in [node.format(cluster_id) for node in self.nodes]:
+                formatting.wait(_UP_WITHIN_S)
+            for node in self.nodes:
+                node.start()
+            try:
+                return self.wait()
+            except KafkaMissing:
+                # Kafka listens seconds after its ports were chosen; somebody may have taken one meanwhile.
+                if attempt == _ATTEMPTS - 1 or all(node.runs for node in self.nodes):
+                    raise
+                self.stop()
+        return None
 
     def wait(self) -> None:
         """Return when every broker that runs is part of the cluster. Raises KafkaMissing."""
@@ -159,8 +179,9 @@ class KafkaCluster:
         admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0}, logger=_Silent())
         deadline = time.monotonic() + _UP_WITHIN_S
         while _brokers(admin) < running:
-            if time.monotonic() > deadline:
-                raise KafkaMissing(f"Kafka did not start:\n{self.nodes[0].log}")
+            if time.monotonic() > deadline or any(node.process and not node.runs for node in self.nodes):
+                logs = "\n".join(node.log for node in self.nodes)
+                raise KafkaMissing(f"Kafka did not start:\n{logs}")
             time.sleep(_POLL_S)
 
     def stop(self) -> None:

@@ -1,4 +1,6 @@
-"""A real Kafka (KRaft): `kafka` serves the whole session, `own_kafka` is one to kill.
+"""A real Kafka (KRaft): `kafka` serves the whole session, `three_kafkas` one test.
+
+Who kills the session's broker starts it again; its data outlive it.
 
 Topics are cheap, clusters are not: tests on the session's broker use names of their own (`topics`).
 """
@@ -16,13 +18,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaCluster]:
-    """One broker for all tests that do not harm it."""
-    yield from _running(nodes=1)
-
-
-@pytest.fixture
-def own_kafka() -> Iterator[KafkaCluster]:
-    """One broker for one test."""
+    """One broker for all tests."""
     yield from _running(nodes=1)
 
 

@@ -136,7 +136,7 @@ class Pipeline:
             consumer.assign([TopicPartition(topic, partition, low)])
             seen = low
             while seen < high:
-                for message in consumer.consume(1000, 1.0):
+                for message in consumer.consume(high - seen, 1.0):
                     if message.error() is None:
                         found.append((partition, message.offset(), message.key(), message.value()))
                         seen = message.offset() + 1

@@ -12,15 +12,19 @@ async def test_a_reading_goes_all_the_way_with_the_contracts_records(pipeline, o
     client = own_broker.service("publisher")
     sensor = json.dumps({"timestamp": now_us, "value": 21.5}).encode()
     assert await asyncio.to_thread(client.publish, "sensor/gw/temperature", sensor) == 0
-    door = json.dumps({"timestamp": now_us, "door-sensor-1": True, "door-sensor-2": False}).encode()
+    stamp = {"epoch": 7, "seq": 1}
+    door = json.dumps({"timestamp": now_us, "door-sensor-1": True, "door-sensor-2": False} | stamp).encode()
     topic = "stat/f2-aabbccddee01/access-control-mode/J1/door-sensors"
     assert await asyncio.to_thread(client.publish, topic, door) == 0
+    never = json.dumps({"timestamp": "never", "door-sensor-1": True, "epoch": 7, "seq": 2}).encode()
+    assert await asyncio.to_thread(client.publish, topic, never) == 0
 
-    async def three():
-        return await pool.fetchval("SELECT count(*) = 3 FROM decoded_data")
+    async def all_three():
+        rows = await pool.fetchval("SELECT count(*) FROM decoded_data")
+        return rows == 3 and await pool.fetchval("SELECT count(*) FROM dead_letters") == 1
 
-    await until(three)
-    raw = {key: json.loads(value) for _, _, key, value in pipeline.records(pipeline.raw)}
+    await until(all_three)
+    raw = {key: json.loads(value) for _, _, key, value in reversed(pipeline.records(pipeline.raw))}
     assert set(raw) == {b"f2-aabbccddee01", b"gw"}
     sent = raw[b"f2-aabbccddee01"]
     assert sent | {"timestamp": 0, "received_at": 0} == {
@@ -44,6 +48,11 @@ async def test_a_reading_goes_all_the_way_with_the_contracts_records(pipeline, o
         assert value["controller_device_id"] == value["deviceid"]
         assert value["connector"] == "J1"
     assert {value["value"] for _, _, value in readings} == {21.5, 1.0, 0.0}
+    assert [value.get("sequence") for _, _, value in doors] == [None, 1]
+    runs = await pool.fetch(
+        "SELECT DISTINCT s, n FROM ledger_log, unnest(source, first, last) AS r (s, f, l), generate_series(f, l) AS n"
+    )
+    assert sorted(map(tuple, runs)) == [("mac:aabbccddee01", 1), ("mac:aabbccddee01", 2)]
 
 
 async def test_two_of_each_share_the_work_and_a_stop_loses_nothing(pipeline, own_broker, pool, now_us):
