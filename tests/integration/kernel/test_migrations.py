@@ -260,7 +260,9 @@ def test_the_command_shows_states_as_json_and_applies_them(empty_database, tmp_p
         )  # fmt: skip
         return json.loads(done.stdout)
 
-    assert db("status") == [{"name": "0001_a", "state": "pending", "applied_at": None, "duration_ms": None}]
+    pending = {"name": "0001_a", "state": "pending", "applied_at": None, "duration_ms": None}
+    assert db("status")["migrations"] == [pending]
+    assert db("status")["store"]["kind"] == "plain"
     assert db("migrate") == {"applied": ["0001_a"], "missing": []}
-    assert db("status")[0]["state"] == "applied"
+    assert db("status")["migrations"][0]["state"] == "applied"
     assert db("mark-applied", "0001_a") == {"name": "0001_a", "state": "applied"}
