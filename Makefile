@@ -18,7 +18,9 @@ test: ## Lint, types, import contracts and every test
 	@sh scripts/setup.sh mosquitto mosquitto-clients openssl openjdk-17-jre-headless redis-server
 	@sh scripts/lint.sh
 	@sh scripts/step.sh "types (pyright)" $(BIN)/pyright
-	@$(BIN)/pytest -q $(ARGS)
+	@sh scripts/step.sh "Kafka for the tests" $(BIN)/python scripts/fetch_kafka.py
+	@sh scripts/step.sh "TimescaleDB for the tests" $(BIN)/python -m benchmarks.timescale
+	@$(BIN)/pytest -q --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: ## The fast part of test: lint and unit tests, in seconds
 	@sh scripts/setup.sh

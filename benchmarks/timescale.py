@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -145,3 +146,13 @@ class TimescaleServer:
             if time.monotonic() > deadline or (self._process and self._process.poll() is not None):
                 raise TimescaleMissing(f"it does not start:\n{self._log.read_text(encoding='utf-8')}")
             time.sleep(0.02)
+
+
+def main() -> None:
+    """Fetch the programs, unless the tests are told to use another server."""
+    if "TIMESCALE_TEST_URL" not in os.environ:
+        sys.stdout.write(f"{programs()}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,9 @@
 import json
 import os
 import shutil
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,15 +16,11 @@ ACCOUNT = Account("somebody", 4242, 4243)
 
 
 @pytest.fixture
-def place(tmp_path):
+def place():
     """A folder that every account can walk to: pytest's own one is private."""
-    opened = [tmp_path, *tmp_path.parents[:2]]
-    before = [folder.stat().st_mode for folder in opened]
-    for folder in opened:
-        folder.chmod(0o755)
-    yield tmp_path
-    for folder, mode in zip(opened, before, strict=True):
-        folder.chmod(mode)
+    with tempfile.TemporaryDirectory(prefix="iotistic-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture
