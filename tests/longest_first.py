@@ -1,4 +1,4 @@
-"""The order of the tests, for all of them."""
+"""The order of the tests, for all of them; a plugin that pyproject.toml names."""
 
 import pytest
 
