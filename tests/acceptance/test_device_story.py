@@ -70,7 +70,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def device(running, folder):
-    return enrolled(running, folder)
+    """A device that has spoken once, and so is known."""
+    made = enrolled(running, folder)
+    with as_device(running, made) as wire:
+        wire.publish(made.topic(ALARM, "J4", "siren-2", "stat"), STATUS)
+    until(lambda: latest(running, made.mac), VISIBLE_WITHIN_S)
+    return made
 
 
 @pytest.fixture(scope="module")
