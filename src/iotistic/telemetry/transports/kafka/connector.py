@@ -126,7 +126,7 @@ class Connector:
             refused = await self._kafka.insist(lambda: self._producer.send(batch))  # noqa: B023  awaited at once
             if refused:
                 letters = self._letters(messages, refused)
-                await self._kafka.insist(lambda: self._producer.send(letters))  # noqa: B023  awaited at once
+                await self._kafka.insist(lambda: self._producer.send_all(letters))  # noqa: B023  awaited at once
             for receipt in receipts:
                 self._subscriber.acknowledge(receipt)
             self._busy -= 1

@@ -8,8 +8,6 @@ transactions, and the sink would have to be idempotent all the same (docs/decisi
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from iotistic.kernel.errors import IotisticError
 from iotistic.telemetry.model import DeadLetter
 from iotistic.telemetry.transports.insisting import Dependency
@@ -20,8 +18,6 @@ from iotistic.telemetry.transports.kafka.producer import BatchProducer, Outgoing
 from iotistic.telemetry.transports.kafka.raw_records import RawBatch, decode_raw
 from iotistic.telemetry.transports.kafka.readings import ReadingEncoder
 from iotistic.telemetry.transports.preparing import Prepared, Preparer
-
-log = structlog.get_logger()
 
 RECORD_INVALID = "record.invalid"
 _Stamp = tuple[str | None, int, int]
@@ -90,9 +86,7 @@ class Processor:
     async def settle(self, prepared: list[Outgoing]) -> None:
         """Deliver records."""
         for records in prepared:
-            refused = await self._kafka.insist(lambda: self._producer.send(records))  # noqa: B023  awaited at once
-            if refused:  # no reading is anywhere near the limit, so somebody has set it lower than ours
-                log.error("kafka.record_refused", topic=records.topic, records=len(refused))
+            await self._kafka.insist(lambda: self._producer.send_all(records))  # noqa: B023  awaited at once
 
     def _required(self) -> ReadingEncoder:
         if self._encoder is None:

@@ -70,6 +70,18 @@ class BatchProducer:
         second = await self.send(batch.slice(middle, count))
         return first + [middle + index for index in second]
 
+    async def send_all(self, batch: Outgoing) -> None:
+        """Return once the batch is durable; for records that have no other place to go to.
+
+        Raises KafkaUnavailable or KafkaDenied as `send` does, and KafkaUnavailable when a record is too large
+        for its topic: it waits for a larger limit, since to go on would lose it.
+        """
+        if refused := await self.send(batch):
+            raise KafkaUnavailable(
+                f"{len(refused)} record(s) are too large for the topic {batch.topic}",
+                hint="raise max.message.bytes of the topic and message.max.bytes of the brokers",
+            )
+
     async def check(self) -> None:
         """Ask the brokers for a sign of life. Raises KafkaUnavailable."""
         producer = self._producer or self._connect()
