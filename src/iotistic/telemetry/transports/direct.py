@@ -15,9 +15,7 @@ has acknowledged to their publishers, but not those that it had already handed t
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import structlog
+from typing import Protocol
 
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.mqtt.bulk import BulkSubscriber
@@ -27,12 +25,11 @@ from iotistic.telemetry.model import Resolved
 from iotistic.telemetry.resolve.resolver import Resolver
 from iotistic.telemetry.sink.sink import Sink
 from iotistic.telemetry.transports.buffer import Buffer, BufferLimits
+from iotistic.telemetry.transports.draining import DRAIN_WITHIN_S, Ending, run_and_drain
 from iotistic.telemetry.transports.insisting import Dependency
 from iotistic.telemetry.transports.observing import IngestMetrics
 from iotistic.telemetry.transports.preparing import Preparer, joined
 from iotistic.telemetry.transports.receiving import Receiver
-
-log = structlog.get_logger()
 
 
 class Watchers(Protocol):
@@ -48,7 +45,7 @@ class DirectOptions:
     """Bounds of the direct transport."""
 
     limits: BufferLimits = field(default_factory=BufferLimits)
-    drain_within_s: float = 10.0
+    drain_within_s: float = DRAIN_WITHIN_S
 
 
 class DirectTransport:
@@ -95,28 +92,23 @@ class DirectTransport:
         With `retire` the worker ends by itself once nothing has arrived for that many seconds, and the
         broker forgets its session.
         """
-        receiving = asyncio.create_task(self._receiver.receive())
-        workers = [asyncio.create_task(self._prepare()), asyncio.create_task(self._write())]
-        waits: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait()), receiving, *workers]
-        if retire is not None:
-            waits.append(asyncio.create_task(self._until_silent(retire)))
+        silence = None if retire is None else self._until_silent(retire)
+        ending = Ending(
+            lambda: self.idle,
+            lambda: self._leave(retiring=silence is not None and not stop.is_set()),
+            self._options.drain_within_s,
+        )
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            receiving.cancel()
-            await asyncio.wait([receiving])  # until it has let go of the socket, which leaving reads from
-            await self._drain(workers)
-            if retire is not None and not stop.is_set() and self.idle:
-                await self._subscriber.end_session()
-            await self._subscriber.close()
+            workers = [self._prepare(), self._write()]
+            await run_and_drain(stop, self._receiver.receive(), workers, ending, until=silence)
         finally:
-            for task in waits:
-                task.cancel()
-            results = await asyncio.gather(*waits, return_exceptions=True)
             self._subscriber.abandon()
             await self._sink.close()
-        for result in results:  # a fault of ours ends the process loudly
-            if isinstance(result, Exception):
-                raise result
+
+    async def _leave(self, *, retiring: bool) -> None:
+        if retiring and self.idle:
+            await self._subscriber.end_session()
+        await self._subscriber.close()
 
     async def _until_silent(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -125,14 +117,6 @@ class DirectTransport:
             await asyncio.sleep(seconds / 10)
             if not self.idle or self.broker_away:
                 quiet_since = loop.time()
-
-    async def _drain(self, workers: list[asyncio.Task[None]]) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._options.drain_within_s
-        while not self.idle and loop.time() < deadline and not any(task.done() for task in workers):  # noqa: ASYNC110  ends at the deadline
-            await asyncio.sleep(0.01)
-        if not self.idle:
-            log.warning("ingest.drain_ended_early", waiting_bytes=self._buffer.waiting_bytes)
 
     async def _prepare(self) -> None:
         while True:

@@ -10,15 +10,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-import structlog
 
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.mqtt.bulk import BulkSubscriber
 from iotistic.kernel.mqtt.deliveries import Receipt
 from iotistic.telemetry.model import DeadLetter, Messages
 from iotistic.telemetry.transports.buffer import Buffer, BufferLimits
+from iotistic.telemetry.transports.draining import DRAIN_WITHIN_S, Ending, run_and_drain
 from iotistic.telemetry.transports.insisting import Dependency
 from iotistic.telemetry.transports.kafka.letters import Letter, encode_letters
 from iotistic.telemetry.transports.kafka.observing import StageMetrics
@@ -26,8 +24,6 @@ from iotistic.telemetry.transports.kafka.producer import BatchProducer, Outgoing
 from iotistic.telemetry.transports.kafka.raw_records import RawEncoder
 from iotistic.telemetry.transports.observing import IngestMetrics
 from iotistic.telemetry.transports.receiving import Receiver
-
-log = structlog.get_logger()
 
 TOO_LARGE = "connector.message_too_large"
 
@@ -39,7 +35,7 @@ class ConnectorOptions:
     raw_topic: str
     dead_letter_topic: str
     limits: BufferLimits = field(default_factory=BufferLimits)
-    drain_within_s: float = 10.0
+    drain_within_s: float = DRAIN_WITHIN_S
 
 
 class Connector:
@@ -83,32 +79,12 @@ class Connector:
 
         Raises TopicCompacted and TopicMissing: what Kafka has cannot be used.
         """
-        receiving = asyncio.create_task(self._receiver.receive())
-        workers = [asyncio.create_task(self._encode()), asyncio.create_task(self._send())]
-        waits: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait()), receiving, *workers]
+        ending = Ending(lambda: self.idle, self._subscriber.close, self._options.drain_within_s)
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            receiving.cancel()
-            await asyncio.wait([receiving])
-            await self._drain(workers)
-            await self._subscriber.close()
+            await run_and_drain(stop, self._receiver.receive(), [self._encode(), self._send()], ending)
         finally:
-            for task in waits:
-                task.cancel()
-            results = await asyncio.gather(*waits, return_exceptions=True)
             self._subscriber.abandon()
             self._producer.close()
-        for result in results:  # a fault of ours ends the process loudly
-            if isinstance(result, Exception):
-                raise result
-
-    async def _drain(self, workers: list[asyncio.Task[None]]) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._options.drain_within_s
-        while not self.idle and loop.time() < deadline and not any(task.done() for task in workers):  # noqa: ASYNC110  ends at the deadline
-            await asyncio.sleep(0.01)
-        if not self.idle:
-            log.warning("connector.drain_ended_early", waiting_bytes=self._buffer.waiting_bytes)
 
     async def _encode(self) -> None:
         while True:

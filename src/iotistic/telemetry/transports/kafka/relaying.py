@@ -8,16 +8,11 @@ made durable, and only then the group is left.
 
 import asyncio
 import time
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-import structlog
-
+from iotistic.telemetry.transports.draining import Ending, run_and_drain
 from iotistic.telemetry.transports.kafka.consumer import Batch, BatchConsumer
 from iotistic.telemetry.transports.kafka.observing import StageMetrics
-
-log = structlog.get_logger()
-
-_DRAIN_WITHIN_S = 10.0
 
 P = TypeVar("P")
 
@@ -50,22 +45,11 @@ class Relay(Generic[P]):
         await self._begin(stop)
         if stop.is_set():
             return
-        reading = asyncio.create_task(self._consumer.run())
-        workers = [asyncio.create_task(self._prepare()), asyncio.create_task(self._settle())]
-        waits: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait()), reading, *workers]
+        ending = Ending(lambda: self._consumer.idle)
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            reading.cancel()
-            await asyncio.wait([reading])
-            await self._drain(workers)
+            await run_and_drain(stop, self._consumer.run(), [self._prepare(), self._settle()], ending)
         finally:
-            for task in waits:
-                task.cancel()
-            results = await asyncio.gather(*waits, return_exceptions=True)
             await self._consumer.close()
-        for result in results:  # a fault of ours ends the process loudly
-            if isinstance(result, Exception):
-                raise result
 
     async def _begin(self, stop: asyncio.Event) -> None:
         beginning = asyncio.create_task(self._stage.begin())
@@ -76,14 +60,6 @@ class Relay(Generic[P]):
             beginning.cancel()
         else:
             beginning.result()
-
-    async def _drain(self, workers: list[asyncio.Task[None]]) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _DRAIN_WITHIN_S
-        while not self._consumer.idle and loop.time() < deadline and not any(task.done() for task in workers):  # noqa: ASYNC110  ends at the deadline
-            await asyncio.sleep(0.01)
-        if not self._consumer.idle:
-            log.warning("relay.drain_ended_early")
 
     async def _prepare(self) -> None:
         while True:
