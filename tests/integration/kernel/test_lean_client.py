@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from iotistic.kernel.errors import IotisticError
-from iotistic.kernel.mqtt.lean import Backoff, LeanClient
+from iotistic.kernel.mqtt.lean import LeanClient
 from iotistic.kernel.mqtt.lean_link import LinkOptions
+from iotistic.kernel.mqtt.lean_model import Backoff
 from iotistic.kernel.mqtt.outbox import Outgoing
 from iotistic.kernel.mqtt.packets import Publish
 from iotistic.kernel.mqtt.reasons import is_failure
@@ -187,6 +188,20 @@ async def test_nothing_is_forgotten_when_the_broker_is_killed_under_load(own_bro
     assert held == 900 - len(acknowledged) > 300
     assert [payload for payload, _ in diary.settled_messages] == payloads
     assert diary.onlines == 2
+
+
+async def test_a_cut_client_hands_back_what_was_under_way_and_connects_again(broker, started):
+    diary = Diary()
+    client = started(device(broker, diary, identity=broker.authority.issue(MAC)))
+    await until(lambda: client.is_online)
+    client.publish(b"tele/f2-" + MAC.encode() + b"/x", b"1")
+    client.cut()
+    taken = [message.payload for message in client.take_back()]
+    await until(lambda: client.is_online)
+
+    assert taken == [b"1"]
+    assert [cause.code for cause in diary.causes] == ["mqtt.connection_lost"]
+    assert (client.unacknowledged, diary.settled_messages, diary.onlines) == (0, [], 2)
 
 
 async def test_stopping_waits_for_acknowledgements(broker, started):

@@ -3,7 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotistic.kernel.mqtt.lean import Backoff
+from iotistic.kernel.mqtt.lean_model import Backoff
 from iotistic.kernel.mqtt.outbox import Outbox, Outgoing
 from iotistic.kernel.mqtt.packets import PacketReader
 
@@ -116,3 +116,12 @@ def test_the_wait_before_a_new_attempt_grows_and_is_spread_over_its_whole_length
         (0, 30),
         (0, 30),
     ]
+
+
+def test_what_is_taken_back_comes_in_its_order_and_is_not_sent_again():
+    box = box_of(1, 2, 3, 4)
+    box.take(2)
+    box.settle(1)
+
+    assert box.clear() == [message(2), message(3), message(4)]
+    assert (len(box), box.repeat(dup=True), box.take(9)) == (0, b"", b"")

@@ -2,7 +2,7 @@
 
 It keeps one connection alive and makes a new one, after a random wait that grows, whenever that is lost.
 Messages of QoS 1 stay in the outbox until the broker acknowledges them, and are sent again on the next
-connection. What happens is told to a `Listener`, which all clients of a process may share.
+connection, unless the owner takes them back first. What happens is told to a `Listener`, which all clients of a process may share.
 
     start -> wait for the gate -> connect (TCP, TLS, CONNACK, SUBACK) -> online -> lost -> back off -> ...
 
@@ -13,70 +13,13 @@ import asyncio
 import contextlib
 import random
 import ssl
-from dataclasses import dataclass
-from typing import Protocol
 
-from iotistic.kernel.errors import Invalid, IotisticError, Unavailable
-from iotistic.kernel.mqtt.lean_link import Link, LinkOptions
+from iotistic.kernel.errors import IotisticError
+from iotistic.kernel.mqtt.lean_link import ConnectionLost, Link, LinkOptions
+from iotistic.kernel.mqtt.lean_model import Backoff, BrokerUnreachable, Gate, IdentityInvalid, Listener
 from iotistic.kernel.mqtt.outbox import Outbox, Outgoing
 from iotistic.kernel.mqtt.packets import Publish, encode_disconnect
 from iotistic.kernel.mqtt.tls import TlsIdentities
-
-
-class BrokerUnreachable(Unavailable):
-    """The broker cannot be reached, or ended the connection."""
-
-    code = "mqtt.unreachable"
-
-
-class IdentityInvalid(Invalid):
-    """The certificate or its key cannot be used."""
-
-    code = "mqtt.identity_invalid"
-
-
-class Gate(Protocol):
-    """Decides when a client may begin to connect, so that thousands do not begin at once."""
-
-    async def enter(self) -> None:
-        """Return when it is this client's turn."""
-        ...
-
-    def leave(self) -> None:
-        """The attempt that entered has ended, one way or the other."""
-        ...
-
-
-class Listener(Protocol):
-    """Hears what happens to clients."""
-
-    def online(self, client: "LeanClient") -> None:
-        """The client is connected and subscribed."""
-        ...
-
-    def offline(self, client: "LeanClient", cause: IotisticError, *, lost: bool) -> None:
-        """The connection is `lost`, or an attempt to connect failed."""
-        ...
-
-    def message(self, client: "LeanClient", message: Publish) -> None:
-        """A message came; at QoS 1 it is acknowledged when this returns."""
-        ...
-
-    def settled(self, client: "LeanClient", message: Outgoing, reason: int) -> None:
-        """The broker answered for a message: took it, or refused it (`is_failure(reason)`)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Wait before the nth new attempt: random between 0 and base x 2^n, at most `longest_s`."""
-
-    base_s: float = 1.0
-    longest_s: float = 30.0
-
-    def wait_s(self, attempt: int, chance: random.Random) -> float:
-        """Return the seconds to wait before attempt number `attempt` (0 is the first)."""
-        return chance.uniform(0, min(self.longest_s, self.base_s * 2 ** min(attempt, 20)))
 
 
 class LeanClient:
@@ -137,13 +80,27 @@ class LeanClient:
         user_properties: tuple[tuple[str, str], ...] = (),
     ) -> bool:
         """Promise to deliver a message; False when too many wait already and this one was not taken."""
-        message = Outgoing(topic, payload, qos, retain, user_properties)
+        return self.offer(Outgoing(topic, payload, qos, retain, user_properties))
+
+    def offer(self, message: Outgoing) -> bool:
+        """Do as `publish` does; `settled` tells of this very object."""
         if self._stopping or not self._outbox.offer(message):
             return False
         if not self._pumping and self.is_online:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self._pump)
         return True
+
+    def take_back(self) -> list[Outgoing]:
+        """Return what is promised and not acknowledged, oldest first; it is not sent (again) by this client."""
+        return self._outbox.clear()
+
+    def cut(self) -> None:
+        """End the connection as a network does that goes away: without goodbye, and the listener hears of it."""
+        link = self._link
+        if link is not None:
+            link.abandon()
+            self.link_lost(link, ConnectionLost("the network went away"))
 
     async def stop(self, *, within_s: float = 5.0) -> int:
         """Wait until all is acknowledged, at most `within_s`; say goodbye. Returns what is left over."""

@@ -1,7 +1,7 @@
 """Messages a client has promised to deliver: waiting ones, and those sent but not acknowledged yet.
 
 Invariants:
-- A message of QoS 1 leaves only through `settle`; a lost connection changes nothing here.
+- A message of QoS 1 leaves only through `settle` or `clear`; a lost connection changes nothing here.
 - Messages are sent, and sent again, in the order in which they were offered.
 - No more than `window` are unacknowledged at once, no more than `limit` are held in all.
 """
@@ -70,6 +70,13 @@ class Outbox:
     def repeat(self, *, dup: bool) -> bytes:
         """Return, in one piece, what is in flight. `dup` when the broker knows our session still."""
         return b"".join(message.encode(packet_id, dup=dup) for packet_id, message in self._in_flight.items())
+
+    def clear(self) -> list[Outgoing]:
+        """Give up every message and return them in the order in which they were offered."""
+        given_up = [*self._in_flight.values(), *self._waiting]
+        self._in_flight.clear()
+        self._waiting.clear()
+        return given_up
 
     def settle(self, packet_id: int) -> Outgoing | None:
         """Forget an acknowledged message and return it; None when there is no such message in flight."""

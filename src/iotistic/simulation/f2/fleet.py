@@ -16,8 +16,9 @@ from iotistic.contracts.delivery import encode, parse_confirmation, parse_reques
 from iotistic.contracts.f2 import command_filter
 from iotistic.contracts.mac import Mac
 from iotistic.kernel.errors import Invalid, IotisticError
-from iotistic.kernel.mqtt.lean import Backoff, LeanClient
+from iotistic.kernel.mqtt.lean import LeanClient
 from iotistic.kernel.mqtt.lean_link import LinkOptions
+from iotistic.kernel.mqtt.lean_model import Backoff
 from iotistic.kernel.mqtt.outbox import Outgoing
 from iotistic.kernel.mqtt.packets import Publish
 from iotistic.kernel.mqtt.reasons import is_failure, reason_name
