@@ -5,13 +5,27 @@ whole numbers `epoch` and `seq` of a JSON payload. Sequence numbers begin at 1 i
 one with each new message; a message that is sent again keeps its stamp. A sender begins a new epoch,
 larger than all before, when it cannot continue the old one.
 
-    service -> device   cmnd/f2-<mac>/resend    {"epoch": 7, "ranges": [[3, 5], [9, 9]]}
-    device -> service   stat/f2-<mac>/resend    {"epoch": 7, "again": [[3, 5]], "gone": [[9, 9]]}
-    service -> device   cmnd/f2-<mac>/receipt   {"epoch": 7, "sent": 120, "missing": [[3, 5]], ...}
+    service -> device   cmnd/f2-<mac>/resend           {"epoch": 7, "ranges": [[3, 5], [8, 9]]}
+    device -> service   stat/f2-<mac>/resend           {"epoch": 7, "again": [[3, 5]], "gone": [[9, 9]],
+                                                        "waiting": [[8, 8]]}
+    service -> device   cmnd/f2-<mac>/receipt          {"epoch": 7, "sent": 120, "missing": [[3, 5]], ...}
+    service -> device   cmnd/f2-<mac>/signed-receipt   {"version": 1, "source": "mac:...", "until": ..., ...}
 
 Ranges are pairs of first and last, both included. `again` was sent again and acknowledged by the broker
-or will be; `gone` the device does not hold any more. After a receipt a device may forget what is stored:
+or will be; `gone` the device does not hold any more; `waiting` it holds and will send by itself, when its
+turn in the catch-up lane comes (contracts/backlog.py). After a receipt a device may forget what is stored:
 everything up to `sent` that is not in `missing`.
+
+A signed receipt is for keeping, not for acting on: once for each hour in which something of the device was
+stored, at least once, exactly as `iotistic ledger receipts` prints it. It has a topic of its own because
+devices read a `receipt` as what they may forget.
+
+Agents are spoken to under their uuid (lower case, with hyphens) in the same words:
+
+    service -> agent    iot/device/<uuid>/ledger/resend            and .../receipt, .../signed-receipt
+    agent -> service    iot/device/<uuid>/ledger/resend/accepted
+
+Senders that only a key names (sensor/<key>/...) are told nothing: no topic leads to them.
 """
 
 import base64
@@ -34,7 +48,12 @@ MOST_ASKED = 1000
 MOST_PAYLOAD_BYTES = 16_384
 _MOST_DIGITS = 16
 
-_REPLY = re.compile(r"stat/f2-([0-9a-f]{12})/resend")
+RESEND, RECEIPT, SIGNED_RECEIPT = "resend", "receipt", "signed-receipt"
+"""What senders are told, as the last level of a topic."""
+
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_REPLY = re.compile(rf"stat/f2-([0-9a-f]{{12}})/resend|iot/device/({_UUID})/ledger/resend/accepted")
+_SENDER = re.compile(rf"mac:([0-9a-f]{{12}})|uuid:({_UUID})")
 _Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 _Range = tuple[_Number, _Number]
 _Ranges = Annotated[list[_Range], msgspec.Meta(max_length=MOST_ASKED)]
@@ -65,6 +84,7 @@ class ResendAnswer(msgspec.Struct, frozen=True):
     epoch: _Number
     again: _Ranges = []
     gone: _Ranges = []
+    waiting: _Ranges = []
 
 
 class Confirmation(msgspec.Struct, frozen=True):
@@ -92,9 +112,15 @@ def stamp_properties(epoch: int, sequence: int) -> tuple[tuple[str, str], tuple[
 
 
 def command_topic(source: str, verb: str) -> str | None:
-    """Return the topic of `resend` or `receipt` for a sender; None for senders that read no commands."""
-    kind, _, key = source.partition(":")
-    return f"cmnd/f2-{key}/{verb}" if kind == "mac" else None
+    """Return the topic of a command to a sender; None for senders that read no commands.
+
+    A sender's name may come from outside, so whatever is not exactly a MAC or a uuid is told nothing.
+    """
+    found = _SENDER.fullmatch(source)
+    if found is None:
+        return None
+    mac, agent = found.groups()
+    return f"cmnd/f2-{mac}/{verb}" if mac else f"iot/device/{agent}/ledger/{verb}"
 
 
 def reply_sender(topic: str) -> str | None:
@@ -102,8 +128,11 @@ def reply_sender(topic: str) -> str | None:
     found = _REPLY.fullmatch(topic)
     if found is None:
         return None
+    mac, agent = found.groups()
+    if agent:
+        return f"uuid:{agent}"
     try:
-        return f"mac:{parse_mac(found[1])}"
+        return f"mac:{parse_mac(mac)}"
     except MacInvalid:
         return None
 
@@ -113,7 +142,7 @@ def reply_topic(mac: Mac) -> str:
     return f"stat/f2-{mac}/resend"
 
 
-REPLY_FILTER = "stat/+/resend"
+REPLY_FILTERS = ("stat/+/resend", "iot/device/+/ledger/resend/accepted")
 
 _request_decoder = msgspec.json.Decoder(ResendRequest)
 _answer_decoder = msgspec.json.Decoder(ResendAnswer)
@@ -132,6 +161,7 @@ def parse_answer(payload: bytes) -> ResendAnswer:
     answer = _decode(_answer_decoder, payload)
     _check(answer.again)
     _check(answer.gone)
+    _check(answer.waiting)
     return answer
 
 

@@ -8,7 +8,7 @@ from socket import gethostname
 import asyncpg
 import structlog
 
-from iotistic.contracts.delivery import REPLY_FILTER
+from iotistic.contracts.delivery import REPLY_FILTERS
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.mqtt.client import MqttClient
 from iotistic.kernel.mqtt.settings import MqttSettings
@@ -48,7 +48,8 @@ class LedgerPart:
 
     async def run(self) -> None:
         """Keep the ledger until `stop` is called."""
-        await self._client.subscribe(REPLY_FILTER)
+        for topic_filter in REPLY_FILTERS:
+            await self._client.subscribe(topic_filter)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         first.add_done_callback(_tell_refusal)
         beside = [asyncio.create_task(self._client.run(first)), asyncio.create_task(self._hear())]
