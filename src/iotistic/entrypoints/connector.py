@@ -21,7 +21,7 @@ from iotistic.telemetry.transports.kafka.producer import BatchProducer
 from iotistic.telemetry.transports.kafka.settings import KafkaSettings
 from iotistic.telemetry.transports.kafka.topics import ensure_topics
 from iotistic.telemetry.transports.observing import IngestMetrics
-from iotistic.telemetry.transports.settings import FILTERS, ReceiveSettings
+from iotistic.telemetry.transports.settings import ReceiveSettings
 
 _SHARE_GROUP = "connector"
 
@@ -45,7 +45,7 @@ def main() -> None:
 async def run(settings: ConnectorSettings, name: str) -> None:
     """Wire one connector and run it."""
     producer = BatchProducer(settings.kafka_client | settings.kafka_producer)
-    topics = (settings.kafka_raw_topic, settings.kafka_dead_letter_topic)
+    topics = (settings.lane.named(settings.kafka_raw_topic), settings.kafka_dead_letter_topic)
     connector = Connector(
         BulkSubscriber(_subscription(settings, name)),
         producer,
@@ -70,14 +70,14 @@ async def _ask(connector: Connector, producer: BatchProducer) -> None:
 
 def _subscription(settings: ConnectorSettings, name: str) -> BulkOptions:
     host, port = settings.mqtt_address
-    shared = tuple(f"$share/{_SHARE_GROUP}/{topic_filter}" for topic_filter in FILTERS)
-    wanted = FILTERS if settings.connector_workers == 1 else shared
+    wanted, ended = settings.lane.subscriptions(_SHARE_GROUP, alone=settings.connector_workers == 1)
     return BulkOptions(
         host=host,
         port=port,
         client_id=name,
         filters=wanted,
-        ended_filters=tuple({*FILTERS, *shared} - {*wanted}),
+        ended_filters=ended,
+        topic_prefix=settings.lane.prefix,
         username=settings.mqtt_service_username,
         password=settings.mqtt_service_password.get_secret_value(),
         tls=settings.mqtt_tls(),

@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import gc
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 import uvloop
@@ -38,8 +38,9 @@ from iotistic.telemetry.resolve.resolver import Resolver
 from iotistic.telemetry.sink.sink import Sink
 from iotistic.telemetry.transports.buffer import BufferLimits
 from iotistic.telemetry.transports.direct import DirectOptions, DirectTransport
+from iotistic.telemetry.transports.lanes import Lane, LaneSettings
 from iotistic.telemetry.transports.observing import IngestMetrics
-from iotistic.telemetry.transports.settings import FILTERS, SHARE_GROUP, IngestSettings
+from iotistic.telemetry.transports.settings import SHARE_GROUP, IngestSettings
 
 log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ _GC_THRESHOLD = (100_000, 50, 100)
 
 class WorkerSettings(
     IngestSettings,
+    LaneSettings,
     MqttSettings,
     DatabaseSettings,
     RedisSettings,
@@ -67,17 +69,19 @@ class Role:
 
     worker: int
     retire: bool
+    lane: Lane = Lane.LIVE
 
     @property
     def name(self) -> str:
         """The worker's name, which is also its client id at the broker."""
-        return f"ingest-{self.worker}"
+        return self.lane.worker("ingest", self.worker)
 
 
 def main() -> None:
     """Run one worker until it is told to stop, or until it has retired."""
     role = _role()
     settings = load_settings(WorkerSettings)
+    role = replace(role, lane=settings.lane)
     configure_logging(settings, process=role.name)
     gc.set_threshold(*_GC_THRESHOLD)
     uvloop.run(run(settings, role))
@@ -119,7 +123,9 @@ async def _work(
     """Receive and store until told to stop, tell those who watch, and hear of changes."""
     metrics = IngestMetrics()
     resolver = Resolver(directory)
-    feed = shared.feed(lambda: LiveFeedServer(socket_path(settings.home.run, str(role.worker))))
+    feed = shared.feed(
+        lambda: LiveFeedServer(socket_path(settings.home.run, role.lane.named(str(role.worker))))
+    )
     reporter = LiveReporter(feed, metrics.totals, worker=f"{shared.worker_prefix}{role.name}")
     transport = DirectTransport(
         BulkSubscriber(_subscription(settings, role)),
@@ -169,15 +175,15 @@ async def _work(
 
 def _subscription(settings: WorkerSettings, role: Role) -> BulkOptions:
     host, port = settings.mqtt_address
-    shared = tuple(f"$share/{SHARE_GROUP}/{topic_filter}" for topic_filter in FILTERS)
     alone = settings.ingest_workers == 1 and role.worker == 0
-    wanted = FILTERS if alone else shared
+    wanted, ended = role.lane.subscriptions(SHARE_GROUP, alone=alone)
     return BulkOptions(
         host=host,
         port=port,
         client_id=role.name,
         filters=() if role.retire else wanted,
-        ended_filters=tuple({*FILTERS, *shared} - (set() if role.retire else {*wanted})),
+        ended_filters=(*ended, *wanted) if role.retire else ended,
+        topic_prefix=role.lane.prefix,
         username=settings.mqtt_service_username,
         password=settings.mqtt_service_password.get_secret_value(),
         tls=settings.mqtt_tls(),

@@ -18,6 +18,7 @@ from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.health import Check
 from iotistic.kernel.web.metrics import MetricsSettings
 from iotistic.kernel.web.server import serve
+from iotistic.telemetry.transports.lanes import LaneSettings
 
 log = structlog.get_logger()
 
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 _GC_THRESHOLD = (100_000, 50, 100)
 
 
-class StageSettings(MetricsSettings, LogSettings):
+class StageSettings(LaneSettings, MetricsSettings, LogSettings):
     """Settings that every stage has."""
 
 
@@ -33,7 +34,7 @@ S = TypeVar("S", bound=StageSettings)
 
 
 def start(kind: str, settings_cls: type[S], run: Callable[[S, str], Coroutine[Any, Any, None]]) -> None:
-    """Run a stage under its name, `kind` and the number that its command line gives, until it is told to stop."""
+    """Run a stage until it is told to stop, under the name of its kind, its lane and its number."""
     parser = argparse.ArgumentParser(
         prog=f"iotistic {kind}", description=f"One {kind} of the pipeline over Kafka"
     )
@@ -42,7 +43,7 @@ def start(kind: str, settings_cls: type[S], run: Callable[[S, str], Coroutine[An
     if number < 0:
         raise Invalid("a worker's number is 0 or more")
     settings = load_settings(settings_cls)
-    name = f"{kind}-{number}"
+    name = settings.lane.worker(kind, number)
     configure_logging(settings, process=name)
     gc.set_threshold(*_GC_THRESHOLD)
     uvloop.run(run(settings, name))

@@ -59,8 +59,9 @@ async def _work(
     metrics = StageMetrics()
     resolver = Resolver(directory, trace=True)
     producer = BatchProducer(settings.kafka_client | settings.kafka_producer)
-    topics = ProcessorTopics(settings.kafka_processed_topic, settings.kafka_dead_letter_topic)
-    names = (settings.kafka_raw_topic, topics.processed, topics.dead_letters)
+    lane = settings.lane
+    topics = ProcessorTopics(lane.named(settings.kafka_processed_topic), settings.kafka_dead_letter_topic)
+    names = (lane.named(settings.kafka_raw_topic), topics.processed, topics.dead_letters)
     processor = Processor(
         Preparer(Decoder(settings.window), resolver),
         producer,
@@ -93,8 +94,8 @@ async def _work(
 
 def _reading(settings: ProcessorSettings) -> ReadOptions:
     return ReadOptions(
-        settings.kafka_processor_group,
-        (settings.kafka_raw_topic,),
+        settings.lane.named(settings.kafka_processor_group),
+        (settings.lane.named(settings.kafka_raw_topic),),
         settings.batch_size,
         settings.processing_interval,
         settings.kafka_session_timeout_s,

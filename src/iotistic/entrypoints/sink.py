@@ -21,6 +21,7 @@ from iotistic.telemetry.transports.kafka.relaying import Relay
 from iotistic.telemetry.transports.kafka.settings import SinkBatchSettings
 from iotistic.telemetry.transports.kafka.topics import ensure_topics
 from iotistic.telemetry.transports.kafka.writer import Writer
+from iotistic.telemetry.transports.lanes import Lane
 
 
 class SinkSettings(SinkBatchSettings, DatabaseSettings, RedisSettings, HomeSettings, StageSettings):
@@ -44,7 +45,7 @@ async def _work(settings: SinkSettings, name: str, shared: Shared) -> None:
     feed = shared.feed(lambda: LiveFeedServer(socket_path(settings.home.run, name)))
     reporter = LiveReporter(feed, metrics.totals, worker=f"{shared.worker_prefix}{name}")
     sink = Sink(settings.dsn, application_name=name)
-    topics = (settings.kafka_processed_topic, settings.kafka_dead_letter_topic)
+    topics = _topics(settings)
     writer = Writer(
         sink,
         metrics,
@@ -53,7 +54,7 @@ async def _work(settings: SinkSettings, name: str, shared: Shared) -> None:
         dead_letter_topic=settings.kafka_dead_letter_topic,
     )
     reading = ReadOptions(
-        settings.kafka_sink_group,
+        settings.lane.named(settings.kafka_sink_group),
         topics,
         settings.batch_size,
         settings.flush_interval,
@@ -77,3 +78,9 @@ async def _work(settings: SinkSettings, name: str, shared: Shared) -> None:
     finally:
         await sink.close()
         await feed.close()
+
+
+def _topics(settings: SinkSettings) -> tuple[str, ...]:
+    processed = settings.lane.named(settings.kafka_processed_topic)
+    # Both lanes write to one topic of dead letters; the live one's sinks have time for it.
+    return (processed, settings.kafka_dead_letter_topic) if settings.lane is Lane.LIVE else (processed,)

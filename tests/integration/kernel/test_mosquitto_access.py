@@ -49,6 +49,16 @@ def test_a_device_publishes_under_its_own_mac(broker):
     assert service.receive().payload == b"x"
 
 
+@pytest.mark.parametrize("family", ["stat", "tele"])
+def test_a_device_publishes_what_it_kept_under_its_own_mac(broker, family):
+    device = broker.connected_device("aabbccddee12")
+    service = broker.service("backlog-reader")
+    service.subscribe("backlog/#")
+
+    assert device.publish(f"backlog/{family}/f2-aabbccddee12/sensor-mode/J1/sensor-1", b"x") == 0
+    assert service.receive().payload == b"x"
+
+
 def test_a_device_hears_its_own_commands(broker):
     device = broker.connected_device("aabbccddee11")
     device.subscribe("cmnd/f2-aabbccddee11/#")
@@ -66,6 +76,9 @@ def test_a_device_hears_its_own_commands(broker):
         "cmnd/f2-aabbccddee02/alarm-mode/J1/siren-1",
         "tele",
         "tele/f2-aabbccddee02x/a",
+        "backlog/tele/f2-aabbccddee99/sensor-mode/J1/sensor-1",
+        "backlog/cmnd/f2-aabbccddee02/a",
+        "backlog",
         "$SYS/broker/version",
     ],
 )

@@ -55,7 +55,7 @@ def test_addresses_of_metrics_hold_still_between_starts():
     numbers = {name: choice.port for name, choice in first.items()}
 
     second = choose(UpSettings(workers=2), numbers)
-    observed = ("up", "maintenance", "ingest-0", "ingest-1")
+    observed = ("up", "maintenance", "ingest-0", "ingest-1", "ingest-backlog-0")
     assert {name: second[name].port for name in observed} == {name: numbers[name] for name in observed}
 
 

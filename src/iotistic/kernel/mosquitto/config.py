@@ -18,6 +18,8 @@ from iotistic.kernel.errors import Invalid
 DEVICE_PATTERNS = (
     "pattern write stat/f2-%u/#",
     "pattern write tele/f2-%u/#",
+    "pattern write backlog/stat/f2-%u/#",
+    "pattern write backlog/tele/f2-%u/#",
     "pattern read cmnd/f2-%u/#",
 )
 """What a device may do, in Mosquitto's words; %u is its CN. Whatever no pattern allows is refused."""

@@ -220,7 +220,8 @@ class BulkSubscriber:
         except ProtocolError as exc:
             self._drop(BrokerUnavailable(f"the broker broke the protocol: {exc}"))
             return None
-        return found.messages
+        prefix = self._options.topic_prefix
+        return found.messages.beyond(prefix) if prefix else found.messages
 
     def _hear(self, packet: Packet) -> None:
         if isinstance(packet, Disconnect):

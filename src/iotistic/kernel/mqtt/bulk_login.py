@@ -35,6 +35,8 @@ class BulkOptions:
     ended_filters: tuple[str, ...] = ()
     """Subscriptions that the session may still have from an earlier run, and that end now. Without
     `filters`, only what waits in the session still comes."""
+    topic_prefix: bytes = b""
+    """Taken off the topic of every message; all filters begin with it."""
     username: str | None = None
     password: str | None = None
     tls: ssl.SSLContext | None = None

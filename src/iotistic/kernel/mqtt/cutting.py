@@ -5,7 +5,7 @@ payloads begin and end is then array arithmetic. Measured on one core: about 0.3
 against 27 to 47 for ordinary Python clients.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,11 @@ class RawMessages:
 
     def __len__(self) -> int:
         return len(self.packet_id)
+
+    def beyond(self, prefix: bytes) -> "RawMessages":
+        """Return the messages with topics that begin behind `prefix`, which all of them have."""
+        start = np.minimum(self.topic_start + len(prefix), self.topic_end)
+        return replace(self, topic_start=start)
 
     def topics(self) -> list[bytes]:
         """Return the topics, still encoded."""

@@ -2,6 +2,7 @@
 
 stat|tele / f2-<mac> / <mode> / <J1..J4> / <component> [/success]     F2 controllers
 stat / f2-<mac> / resend                                              their answers about deliveries
+stat / f2-<mac> / backlog                                             their questions about a backlog
 sensor / <label>                                                      the payload's sensor_id is the device
 sensor / <device> / <label...>
 iot/device / <uuid> / sensor / <label>                                agents, one reading or a batch
@@ -13,6 +14,7 @@ from enum import IntEnum
 from uuid import UUID
 
 from iotistic.contracts import f2
+from iotistic.contracts.backlog import asking_device
 from iotistic.contracts.delivery import reply_sender
 from iotistic.kernel.errors import Invalid
 from iotistic.telemetry.model import DeviceRef, SeriesRef
@@ -40,7 +42,7 @@ class Kind(IntEnum):
     READER = 5
     AGENT = 6
     REPLY = 7
-    """A device's answer about deliveries: no reading, and none of this stage's business."""
+    """A device's word about deliveries or a backlog: no reading, and none of this stage's business."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ def check_name(name: str) -> str:
 def _parse_f2(text: str) -> Route:
     if (sender := reply_sender(text)) is not None:
         return Route(Kind.REPLY, DeviceRef("mac", sender.removeprefix("mac:")), "")
+    if (asker := asking_device(text)) is not None:
+        return Route(Kind.REPLY, DeviceRef("mac", asker), "")
     try:
         topic = f2.parse_topic(text)
     except f2.TopicInvalid as exc:

@@ -10,8 +10,6 @@ from iotistic.telemetry.storage.settings import RawRetentionSettings
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 
-FILTERS = ("stat/#", "tele/#", "sensor/#", "iot/device/+/sensor/+")
-"""Topics that carry telemetry."""
 SHARE_GROUP = "ingest"
 
 
