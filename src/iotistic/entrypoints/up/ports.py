@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from iotistic.entrypoints.up.settings import UpSettings
 from iotistic.kernel.process import pick_port
+from iotistic.telemetry.transports.lanes import Lane
 
 LOOPBACK = "127.0.0.1"
 
@@ -47,7 +48,8 @@ def choose(settings: UpSettings, remembered: Mapping[str, int]) -> dict[str, Cho
 
 def _observed(settings: UpSettings) -> list[str]:
     """Name what serves health and metrics only; remembered too, so that scrape targets hold still."""
-    return ["up", "maintenance", *(f"ingest-{worker}" for worker in range(settings.workers))]
+    workers = [Lane.LIVE.worker("ingest", number) for number in range(settings.workers)]
+    return ["up", "maintenance", *workers, Lane.BACKLOG.worker("ingest", 0)]
 
 
 def _free(wanted: int, host: str, *, taken: set[int]) -> int:

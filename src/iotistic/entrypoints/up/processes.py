@@ -8,6 +8,7 @@ from iotistic.entrypoints.up.ports import LOOPBACK, Chosen
 from iotistic.entrypoints.up.probes import ready_at
 from iotistic.entrypoints.up.settings import UpSettings
 from iotistic.kernel.home import Home
+from iotistic.telemetry.transports.lanes import Lane
 
 _DRAIN_WITHIN_S = 30.0
 _SIMULATED_INTERVAL_S = 5
@@ -45,13 +46,24 @@ class Processes:
 
     def ingest(self, worker: int, *, on_ready: Callable[[], Awaitable[None]] | None) -> OwnProcess:
         """One ingest worker; it finishes the batch in its hands before it ends."""
-        port = self.ports[f"ingest-{worker}"].port
+        return self._ingest(Lane.LIVE, worker, workers=self.settings.workers, on_ready=on_ready)
+
+    def backlog(self, *, on_ready: Callable[[], Awaitable[None]] | None) -> OwnProcess:
+        """The one ingest worker for what devices kept through an outage."""
+        return self._ingest(Lane.BACKLOG, 0, workers=1, on_ready=on_ready)
+
+    def _ingest(
+        self, lane: Lane, worker: int, *, workers: int, on_ready: Callable[[], Awaitable[None]] | None
+    ) -> OwnProcess:
+        name = lane.worker("ingest", worker)
+        port = self.ports[name].port
         process = self._observed(
-            f"ingest-{worker}",
+            name,
             port,
             arguments=("ingest", "--worker", str(worker)),
             METRICS_PORT=str(port),
-            INGEST_WORKERS=str(self.settings.workers),
+            INGEST_WORKERS=str(workers),
+            LANE=lane.value,
         )
         process.on_ready = on_ready
         return process
@@ -80,7 +92,7 @@ class Processes:
         return OwnProcess(
             name=f"retire-{worker}",
             arguments=("ingest", "--retire", str(worker)),
-            environment=self._environment(),
+            environment=self._environment(LANE=Lane.LIVE.value),
             log=self.home.logs / f"ingest-{worker}.log",
             health_url=None,
             ready=_at_once,

@@ -144,9 +144,9 @@ class Runner:
         self._remember(workers=max(count, self._past.workers))
         with self.progress.step("API and ingest" if count == 1 else f"API and {count} ingest workers"):
             broker = self._own_broker
-            workers = [
-                processes.ingest(worker, on_ready=broker.save if broker else None) for worker in range(count)
-            ]
+            on_ready = broker.save if broker else None
+            workers = [processes.ingest(worker, on_ready=on_ready) for worker in range(count)]
+            workers.append(processes.backlog(on_ready=on_ready))
             await self._start_observed(processes.api(), *workers)
             if broker is not None:
                 broker.subscribers += [worker.ready for worker in workers]
