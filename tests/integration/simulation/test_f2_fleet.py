@@ -11,6 +11,7 @@ import sys
 import pytest
 from fleet_site import MACS, OPERATOR, at_work, until
 
+from iotistic.contracts.backlog import UNANSWERED_ASKS
 from iotistic.contracts.f2 import parse_topic
 from iotistic.simulation.f2.credentials import CredentialsUnreadable
 from iotistic.simulation.f2.enrolment import EnrolmentRefused
@@ -127,24 +128,57 @@ async def test_what_is_published_is_within_the_grammar(site, service):
     assert {topic.mac for topic in topics} == set(MACS[:2])
 
 
-async def test_a_killed_broker_costs_no_message(site):
+async def test_a_killed_broker_costs_no_message_though_nobody_answers(site):
     enrolment = await site.enrol()
+    fleet = site.fleet(enrolment.identities, interval_s=0.05, ask_pause_s=0.02)
 
-    async with at_work(site.fleet(enrolment.identities, interval_s=0.05)) as tally:
+    async with at_work(fleet) as tally:
         await until(lambda: tally.acknowledged > 100)
         os.kill(site.broker.process.pid, signal.SIGKILL)
         await site.broker.process.wait()
         await until(lambda: tally.connected == 0)
-        missing = tally.unacknowledged
-        published = tally.published
-        await until(lambda: tally.published > published)
+        await until(lambda: tally.kept_back > 200)
         await site.broker.start()
         await until(lambda: tally.connected == 4)
+        await until(lambda: tally.kept_back == 0)
 
     assert tally.reconnects == 4
-    assert missing >= 0
+    assert tally.asked >= 4 * UNANSWERED_ASKS
+    assert tally.caught_up > 200
     assert tally.acknowledged == tally.published
-    assert tally.unacknowledged == 0
+    assert tally.unacknowledged == tally.skipped == 0
+
+
+async def test_a_handful_goes_straight_out_after_an_outage(site):
+    enrolment = await site.enrol(MACS[:1])
+    fleet = site.fleet(enrolment.identities, interval_s=60)
+
+    async with at_work(fleet) as tally:
+        await until(lambda: tally.connected == 1)
+        fleet.cut()
+        await until(lambda: tally.connected == 0)
+        await fleet.measure_all()
+        fleet.restore()
+        await until(lambda: tally.reconnects == 1)
+        await until(lambda: tally.unacknowledged == 0)
+
+    assert (tally.kept_back, tally.asked, tally.lane_refused) == (0, 0, 0)
+    assert tally.caught_up >= 8
+    assert tally.acknowledged == tally.published
+
+
+async def test_an_outbox_keeps_back_no_more_than_it_may(site):
+    enrolment = await site.enrol(MACS[:2])
+    fleet = site.fleet(enrolment.identities, interval_s=60, outbox=30)
+
+    async with at_work(fleet) as tally:
+        await until(lambda: tally.connected == 2)
+        fleet.cut()
+        for _ in range(10):
+            await fleet.measure_all()
+
+    assert tally.kept_back <= 2 * 30 + 2 * 30
+    assert tally.skipped > 0
 
 
 def simulate(site, *words):

@@ -92,9 +92,7 @@ def lose(fleet, count):
     """Let the controller number messages that never leave it, as when a broker forgets what it acknowledged."""
     member = fleet._members[MAC]
     for message in member.controller.round(1_795_255_200_000_000)[:count]:
-        stamp = member.kept.next_stamp
-        member.kept.sent(*message)
-        member.kept.settled(stamp)
+        member.kept.settled(member.kept.add(*message))
     return member.kept
 
 
@@ -123,7 +121,7 @@ async def test_messages_that_a_device_has_no_more_stand_at_the_device_and_are_no
     fleet = site.fleet(enrolment.identities)
     async with ingesting(site, database, pool), ledger(site, pool), at_work(fleet) as tally:
         await until(lambda: tally.acknowledged > 20)
-        lose(fleet, 3)._messages.clear()
+        lose(fleet, 3)._settled.clear()
         await eventually(pool, "SELECT ledger_count(gone)::int FROM ledger_gaps", 3)
         asked = tally.resend_requests
         await eventually(pool, "SELECT ask_at IS NULL FROM ledger_gaps", wanted=True)

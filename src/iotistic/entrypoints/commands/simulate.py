@@ -85,6 +85,7 @@ def f2(
     connects_per_second: Annotated[float, Parameter(validator=Number(gt=0))] = 1000.0,
     replace: Annotated[bool, Parameter(negative="")] = False,
     stamps: bool = True,
+    outbox: Annotated[int | None, Parameter(validator=Number(gte=1, lte=1_000_000))] = None,
     json: AsJson = False,
 ) -> None:
     """Simulate F2 controllers with eight climate sensors each, doors, readers, motion and sirens.
@@ -109,6 +110,9 @@ def f2(
         Revoke certificates of these devices whose keys are lost here, instead of giving up.
     stamps
         Number messages for the delivery ledger, and send them again when asked.
+    outbox
+        Messages that one controller keeps back while it is not connected (default: a share of 300,000, from
+        40 to 1,000).
     """
     settings = load_settings(SimulatorSettings, publish_interval=interval)
     configure_logging(settings, process="simulate")
@@ -127,6 +131,7 @@ def f2(
         seed=seed,
         connects_per_s=connects_per_second,
         stamps=stamps,
+        outbox=outbox,
     )
     run = Run(plan, site, controllers=controllers, duration_s=duration, replace=replace)
     emit(uvloop.run(run.until_told()), json=json)

@@ -1,7 +1,7 @@
 """Many F2 controllers in one process, each with its own connection, publishing evenly over time.
 
 One loop does the rounds of all of them in turn, rather than ten thousand timers. A device that was online
-once goes on measuring while its connection is away, as a real one does, until its outbox is full.
+once goes on measuring while its connection is away, as a real one does, until it can keep back no more.
 """
 
 import asyncio
@@ -9,10 +9,10 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 
-from iotistic.contracts.delivery import encode, parse_confirmation, parse_request, reply_topic
 from iotistic.contracts.f2 import command_filter
 from iotistic.contracts.mac import Mac
 from iotistic.kernel.errors import Invalid, IotisticError
@@ -21,16 +21,17 @@ from iotistic.kernel.mqtt.lean_link import LinkOptions
 from iotistic.kernel.mqtt.lean_model import Backoff
 from iotistic.kernel.mqtt.outbox import Outgoing
 from iotistic.kernel.mqtt.packets import Publish
-from iotistic.kernel.mqtt.reasons import is_failure, reason_name
 from iotistic.kernel.mqtt.tls import TlsIdentities
-from iotistic.simulation.f2.controller import Controller, Message, PayloadFormat
-from iotistic.simulation.f2.kept import Kept, Stamp
+from iotistic.simulation.f2.catch_up import AT_ONCE, CatchUp
+from iotistic.simulation.f2.controller import Controller, PayloadFormat
+from iotistic.simulation.f2.kept import Kept
+from iotistic.simulation.f2.member import Member, Parcel
 from iotistic.simulation.f2.pace import ConnectGate, Pace
 from iotistic.simulation.f2.tally import Tally
 
 _FIRST_MAC = 0xAABBCCDDEE01
 _TICK_S = 0.02
-_LEDGER_SLASHES = 2  # cmnd/f2-<mac>/resend; commands to components are longer
+_LOOK_EVERY_S = 0.2
 _HELD_IN_ALL = 300_000
 _HELD_BY_ONE = (40, 1000)
 _KEPT_IN_ALL = 200_000
@@ -65,18 +66,13 @@ class FleetPlan:
     keepalive_s: int = 60
     stamps: bool = True
     """Number messages, keep them until the ledger confirms them, and send them again when asked."""
-
-
-class _Member:
-    """One controller with its connection."""
-
-    __slots__ = ("client", "controller", "kept", "was_online")
-
-    def __init__(self, controller: Controller, client: LeanClient, kept: Kept | None) -> None:
-        self.controller = controller
-        self.client = client
-        self.kept = kept
-        self.was_online = False
+    outbox: int | None = None
+    """Messages that one controller keeps back while its connection is away; unset means a share of 300,000,
+    at least 40, at most 1,000. What finds no room is skipped."""
+    ask_above: int | None = AT_ONCE
+    """After an outage more than so many messages wait until they are granted; None: nobody is asked."""
+    ask_pause_s: float = 5.0
+    """Wait for an answer before asking again, the first time; it doubles."""
 
 
 class Fleet:
@@ -97,7 +93,7 @@ class Fleet:
         self.tally.controllers = len(identities)
         self._gate = ConnectGate(per_second=plan.connects_per_s, at_once=plan.connects_at_once)
         self._chance = random.Random(plan.seed)
-        self._outbox_limit = _share(_HELD_BY_ONE, _HELD_IN_ALL, len(identities))
+        self._outbox_limit = plan.outbox or _share(_HELD_BY_ONE, _HELD_IN_ALL, len(identities))
         self._epoch = now_us() // 1000
         self._kept_limit = _share(_KEPT_BY_ONE, _KEPT_IN_ALL, len(identities))
         self._members = {mac: self._member(mac, identity, tls) for mac, identity in identities.items()}
@@ -122,6 +118,7 @@ class Fleet:
         pace = Pace(rounds_per_s=len(members) / plan.interval_s, messages_per_s=plan.rate)
         loop = asyncio.get_running_loop()
         turn = 0
+        looks_at = 0.0
         while not until.is_set():
             pace.pass_time(loop.time())
             # A bounded turn keeps acknowledgements flowing in between.
@@ -129,31 +126,44 @@ class Fleet:
             while pace.due and loop.time() < turn_ends_at:
                 pace.spend(self._round(members[turn]))
                 turn = (turn + 1) % len(members)
+            if loop.time() >= looks_at:
+                looks_at = loop.time() + _LOOK_EVERY_S
+                self._catch_up(members)
             await asyncio.sleep(_TICK_S / 4 if pace.due and self.tally.connected else _TICK_S)
 
-    def _round(self, member: _Member) -> int:
+    async def measure_all(self) -> None:
+        """Let every controller measure once, beyond its pace."""
+        for member in self._members.values():
+            self._round(member)
+            await asyncio.sleep(0)
+
+    def cut(self) -> None:
+        """Take the network away from all controllers, until `restore`."""
+        self._gate.close()
+        for member in self._members.values():
+            member.client.cut()
+
+    def restore(self) -> None:
+        """Give the network back."""
+        self._gate.open()
+
+    def _round(self, member: Member) -> int:
         """Let one controller measure; return how many messages that made."""
         if not member.was_online:
             return 0
         messages = member.controller.round(self._now_us())
-        self._send(member, messages)
+        member.publish(messages)
         return len(messages)
 
-    def _send(self, member: _Member, messages: list[Message]) -> None:
-        kept = member.kept
-        for topic, payload in messages:
-            stamp = kept.next_stamp if kept is not None else ()
-            if not self._offer(member, topic, payload, stamp):
-                self.tally.skipped += 1
-            elif kept is not None:
-                kept.sent(topic, payload)
+    @staticmethod
+    def _catch_up(members: list[Member]) -> None:
+        """Let those that keep something back see what time it is."""
+        now_s = asyncio.get_running_loop().time()
+        for member in members:
+            if member.catch_up.busy:
+                member.take(member.catch_up.act(now_s))
 
-    def _offer(self, member: _Member, topic: bytes, payload: bytes, stamp: Stamp) -> bool:
-        taken = member.client.publish(topic, payload, user_properties=stamp)
-        self.tally.published += taken
-        return taken
-
-    def _member(self, mac: Mac, identity: bytes, tls: TlsIdentities) -> _Member:
+    def _member(self, mac: Mac, identity: bytes, tls: TlsIdentities) -> Member:
         plan = self._plan
         options = LinkOptions(
             host=plan.broker_host,
@@ -173,43 +183,41 @@ class Fleet:
             chance=self._chance,
         )
         controller = Controller(mac, seed=plan.seed, payload_format=plan.payload_format)
-        kept = Kept(self._epoch, limit=self._kept_limit) if plan.stamps else None
-        return _Member(controller, client, kept)
+        kept = Kept(self._epoch, limit=self._kept_limit, stamped=plan.stamps)
+        catch_up = CatchUp(self._chance, ask_above=plan.ask_above, first_pause_s=plan.ask_pause_s)
+        return Member(controller, client, kept, catch_up, limit=self._outbox_limit, tally=self.tally)
 
-    def _of(self, client: LeanClient) -> _Member:
+    def _of(self, client: LeanClient) -> Member:
         return self._members[Mac(client.client_id)]
 
     def online(self, client: LeanClient) -> None:
-        """Count a connection; the controller works from now on."""
+        """Let a controller work; one that comes back measures at once."""
         member = self._of(client)
-        self.tally.connected_one(again=member.was_online)
-        member.was_online = True
+        again = member.was_online
+        member.online(asyncio.get_running_loop().time())
+        if again:
+            self._round(member)
 
     def offline(self, client: LeanClient, cause: IotisticError, *, lost: bool) -> None:
         """Count a lost connection or a failed attempt."""
         if lost:
             self.tally.connected -= 1
+            self._of(client).lost()
         self.tally.connection_failures[cause.code] += 1
         self.tally.last_failure = cause.message
         log.debug("controller.disconnected", mac=client.client_id, code=cause.code, reason=cause.message)
 
     def settled(self, client: LeanClient, message: Outgoing, reason: int) -> None:
-        """Count an acknowledgement or a refusal."""
-        if (kept := self._of(client).kept) is not None:
-            kept.settled(message.user_properties)
-        if is_failure(reason):
-            self.tally.refused[reason_name(reason)] += 1
-            log.debug(
-                "message.refused", mac=client.client_id, topic=message.topic, reason=reason_name(reason)
-            )
-        else:
-            self.tally.acknowledged += 1
+        """Pass on an acknowledgement or a refusal."""
+        # Members send nothing but parcels.
+        self._of(client).settled(cast("Parcel", message), reason, asyncio.get_running_loop().time())
 
     def message(self, client: LeanClient, message: Publish) -> None:
         """Obey a command and publish the answer; refuse what is none."""
         member = self._of(client)
+        loop = asyncio.get_running_loop()
         try:
-            if self._hear_ledger(member, message):
+            if member.hear(message, loop.time()):
                 return
             answer = member.controller.obey(message.topic, message.payload, self._now_us())
         except Invalid as exc:
@@ -217,32 +225,9 @@ class Fleet:
             log.warning("command.refused", mac=client.client_id, code=exc.code, reason=exc.message)
             return
         self.tally.commands += 1
-        self._send(member, answer.messages)
+        member.publish(answer.messages)
         if answer.again_after_s:
-            asyncio.get_running_loop().call_later(answer.again_after_s + _TICK_S, self._tell_events, member)
+            loop.call_later(answer.again_after_s + _TICK_S, self._tell_events, member)
 
-    def _hear_ledger(self, member: _Member, message: Publish) -> bool:
-        """Act on a message about deliveries; tell whether it was one. Raises DeliveryMessageInvalid."""
-        kept = member.kept
-        verb = message.topic.rpartition(b"/")[2]
-        if kept is None or message.topic.count(b"/") != _LEDGER_SLASHES:
-            return False
-        if verb == b"receipt":
-            self.tally.confirmed += kept.confirmed(parse_confirmation(message.payload))
-            return True
-        if verb != b"resend":
-            return False
-
-        def send(topic: bytes, payload: bytes, stamp: Stamp) -> bool:
-            return self._offer(member, topic, payload, stamp)
-
-        answer, count = kept.answer(parse_request(message.payload), send)
-        self.tally.resend_requests += 1
-        self.tally.resent += count
-        topic = reply_topic(member.controller.mac).encode()
-        if not self._offer(member, topic, encode(answer), ()):
-            self.tally.skipped += 1
-        return True
-
-    def _tell_events(self, member: _Member) -> None:
-        self._send(member, member.controller.events(self._now_us()))
+    def _tell_events(self, member: Member) -> None:
+        member.publish(member.controller.events(self._now_us()))

@@ -1,7 +1,11 @@
-"""What a controller numbered and keeps until the ledger says that it is stored: bounded, oldest first out."""
+"""What a controller numbered and keeps until the ledger says that it is stored.
+
+What the broker has not acknowledged is never dropped here (whoever adds to it bounds it); of what it has,
+the oldest goes first when there is too much.
+"""
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from iotistic.contracts.delivery import Confirmation, ResendAnswer, ResendRequest, stamp_properties
@@ -10,7 +14,7 @@ Stamp = tuple[tuple[str, str], ...]
 
 
 class KeptMessage(NamedTuple):
-    """A message as it was sent."""
+    """A message under its ordinary topic."""
 
     topic: bytes
     payload: bytes
@@ -19,73 +23,88 @@ class KeptMessage(NamedTuple):
 class Kept:
     """The numbered messages of one controller in one epoch.
 
-    `waiting` are those that the broker has not acknowledged: they are sent again without being asked for.
+    `limit` bounds those that the broker took. Unless they are `stamped`, nobody will ask for these, and
+    they are forgotten at once.
     """
 
-    __slots__ = ("_last", "_limit", "_messages", "epoch", "waiting")
+    __slots__ = ("_last", "_limit", "_settled", "_stamped", "_topics", "_waiting", "epoch")
 
-    def __init__(self, epoch: int, *, limit: int) -> None:
+    def __init__(self, epoch: int, *, limit: int, stamped: bool = True) -> None:
         self.epoch = epoch
-        self.waiting: set[int] = set()
-        self._limit = limit
+        self._limit = limit if stamped else 0
+        self._stamped = stamped
         self._last = 0
-        self._messages: dict[int, KeptMessage] = {}
+        self._waiting: dict[int, KeptMessage] = {}
+        self._settled: dict[int, KeptMessage] = {}
+        self._topics: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self._waiting) + len(self._settled)
 
     @property
-    def next_stamp(self) -> Stamp:
-        """The stamp of the next message; `sent` uses it up."""
-        return stamp_properties(self.epoch, self._last + 1)
+    def next_number(self) -> int:
+        """The number that `add` will give."""
+        return self._last + 1
 
-    def sent(self, topic: bytes, payload: bytes) -> None:
-        """Keep a message that goes out with `next_stamp`; the oldest goes when there are too many."""
+    def stamp(self, number: int) -> Stamp:
+        """Return the stamp that a message bears whenever it is sent."""
+        return stamp_properties(self.epoch, number) if self._stamped else ()
+
+    def add(self, topic: bytes, payload: bytes) -> int:
+        """Keep a new message, which waits for the broker's answer from here on; return its number."""
         self._last += 1
-        self._messages[self._last] = KeptMessage(topic, payload)
-        self.waiting.add(self._last)
-        if len(self._messages) > self._limit:
-            del self._messages[next(iter(self._messages))]
+        # Equal topics share their bytes: an hour of messages has a few dozen of them.
+        self._waiting[self._last] = KeptMessage(self._topics.setdefault(topic, topic), payload)
+        return self._last
 
-    def settled(self, stamp: Stamp) -> None:
+    def message(self, number: int) -> KeptMessage:
+        """Return a message that is kept. Raises KeyError."""
+        return self._waiting.get(number) or self._settled[number]
+
+    def settled(self, number: int) -> None:
         """Note that the broker answered for a message."""
-        if stamp:
-            self.waiting.discard(int(stamp[1][1]))
+        message = self._waiting.pop(number, None)
+        if message is not None:
+            self._settled[number] = message
+            if len(self._settled) > self._limit:
+                del self._settled[next(iter(self._settled))]
 
     def confirmed(self, told: Confirmation) -> int:
         """Forget what is stored; return how many messages that were."""
         if told.epoch != self.epoch:
             return 0
-        missing = _numbers(told.missing, self._messages)
-        stored = [number for number in self._messages if number <= told.sent and number not in missing]
+        missing = _numbers(told.missing, self._settled)
+        stored = [number for number in self._settled if number <= told.sent and number not in missing]
         for number in stored:
-            del self._messages[number]
+            del self._settled[number]
         return len(stored)
 
-    def answer(
-        self, asked: ResendRequest, send: Callable[[bytes, bytes, Stamp], bool]
-    ) -> tuple[ResendAnswer, int]:
+    def answer(self, asked: ResendRequest, send: Callable[[int], bool]) -> tuple[ResendAnswer, int]:
         """Send what is asked for and still kept; return the answer, and how many messages were sent again.
 
-        What `send` does not take now is neither in `again` nor in `gone`, and will be asked for once more.
+        What waits for the broker, or for its turn after an outage, is on its way already. What `send` does
+        not take now is neither in `again` nor in `gone`, and will be asked for once more.
         """
         if asked.epoch != self.epoch:
             return ResendAnswer(asked.epoch, gone=asked.ranges), 0
         again: list[int] = []
         count = 0
-        for number in sorted(_numbers(asked.ranges, self._messages)):
-            if number not in self.waiting:
-                if not send(*self._messages[number], stamp_properties(self.epoch, number)):
+        for number in sorted(_numbers(asked.ranges, self._held())):
+            if number in self._settled:
+                if not send(number):
                     break
-                self.waiting.add(number)
+                self._waiting[number] = self._settled.pop(number)
                 count += 1
             again.append(number)
         gone = [span for first, last in asked.ranges for span in self._gone(first, last)]
         return ResendAnswer(self.epoch, _ranges(again), gone), count
 
+    def _held(self) -> Iterable[int]:
+        return chain(self._waiting, self._settled)
+
     def _gone(self, first: int, last: int) -> list[tuple[int, int]]:
         """Return what of a range was sent and is not kept; the range may be longer than anyone can count."""
-        held = [number for number in self._messages if first <= number <= last]
+        held = sorted(number for number in self._held() if first <= number <= last)
         edges = [first - 1, *held, min(last, self._last) + 1]
         return [(low + 1, high - 1) for low, high in pairwise(edges) if high - low > 1]
 

@@ -4,15 +4,29 @@ import asyncio
 
 
 class ConnectGate:
-    """Lets clients begin to connect, at most `per_second`, with at most `at_once` attempts under way."""
+    """Lets clients begin to connect, at most `per_second`, with at most `at_once` attempts under way.
+
+    Nobody passes while it is closed.
+    """
 
     def __init__(self, *, per_second: float, at_once: int) -> None:
         self._spacing_s = 1 / per_second
         self._turns = asyncio.Semaphore(at_once)
         self._next_at = 0.0
+        self._is_open = asyncio.Event()
+        self._is_open.set()
+
+    def close(self) -> None:
+        """Let nobody pass until `open`."""
+        self._is_open.clear()
+
+    def open(self) -> None:
+        """Let clients pass again."""
+        self._is_open.set()
 
     async def enter(self) -> None:
         """Return when it is the caller's turn."""
+        await self._is_open.wait()
         await self._turns.acquire()
         now = asyncio.get_running_loop().time()
         self._next_at = max(now, self._next_at) + self._spacing_s

@@ -15,7 +15,12 @@ def resident_bytes() -> int:
 
 @dataclass
 class Tally:
-    """Counts since the start. A message is published when it is promised, acknowledged when the broker took it."""
+    """Counts since the start. A message is published when it is promised, acknowledged when the broker took it.
+
+    `kept_back` are those that wait now, of what was measured while connections were away; of them, so many
+    messages were `granted`, so many requests `put_off`, and so many messages have `caught_up`.
+    `lane_refused` the broker did not take below `backlog/`.
+    """
 
     controllers: int = 0
     enrolled: int = 0
@@ -30,6 +35,12 @@ class Tally:
     confirmed: int = 0
     resend_requests: int = 0
     resent: int = 0
+    kept_back: int = 0
+    asked: int = 0
+    granted: int = 0
+    put_off: int = 0
+    lane_refused: int = 0
+    caught_up: int = 0
     refused: Counter[str] = field(default_factory=Counter[str])
     commands_refused: Counter[str] = field(default_factory=Counter[str])
     connection_failures: Counter[str] = field(default_factory=Counter[str])
@@ -61,6 +72,8 @@ class Tally:
         told += f", {self.skipped} skipped" if self.skipped else ""
         told += f", {self.commands} commands" if self.commands else ""
         told += f", {self.resent} sent again" if self.resent else ""
+        if self.kept_back or self.caught_up:
+            told += f", {self.kept_back} kept back, {self.granted} granted, {self.caught_up} caught up"
         failed = self.connection_failures.total()
         return told + (f"; {failed} connections failed, last: {self.last_failure}" if failed else "")
 
@@ -86,6 +99,12 @@ class Tally:
             "confirmed": self.confirmed,
             "resend_requests": self.resend_requests,
             "resent": self.resent,
+            "kept_back": self.kept_back,
+            "backlog_asked": self.asked,
+            "backlog_granted": self.granted,
+            "backlog_put_off": self.put_off,
+            "backlog_refused": self.lane_refused,
+            "caught_up": self.caught_up,
             "commands": self.commands,
             "commands_refused": dict(self.commands_refused),
             "duration_s": round(duration_s, 3),
