@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 import uvloop
+from fastapi import FastAPI
 
 from iotistic.entrypoints import catalogue
 from iotistic.entrypoints.sharing import ForgettingDirectory, Shared, sharing
@@ -30,6 +31,7 @@ from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.metrics import MetricsSettings
 from iotistic.kernel.web.server import serve
+from iotistic.telemetry.catchup.reporting import LoadReporter, Meter, Reported
 from iotistic.telemetry.decode.decoder import Decoder
 from iotistic.telemetry.live.reporting import LiveReporter
 from iotistic.telemetry.live.server import LiveFeedServer, socket_path
@@ -127,26 +129,17 @@ async def _work(
         lambda: LiveFeedServer(socket_path(settings.home.run, role.lane.named(str(role.worker))))
     )
     reporter = LiveReporter(feed, metrics.totals, worker=f"{shared.worker_prefix}{role.name}")
+    meter = Meter(reporter if role.lane is Lane.LIVE else None)  # what is not live is told to nobody
     transport = DirectTransport(
         BulkSubscriber(_subscription(settings, role)),
         Decoder(settings.window),
         resolver,
         Sink(settings.dsn, application_name=f"{role.name}-sink"),
         metrics,
-        reporter,
+        meter,
         DirectOptions(BufferLimits(settings.ingest_buffer_mib << 20, settings.ingest_batch_messages)),
     )
-    app = create_app(
-        title="Iotistic ingest",
-        version=catalogue.version(),
-        description="Health and figures of an ingest worker.",
-        checks={
-            "broker": lambda: _raise(transport.broker_away),
-            "database": lambda: _raise(transport.database_away),
-            **shared.checks,
-        },
-        metrics_access=settings.metrics_access,
-    )
+    app = _app(settings, shared, transport)
 
     def forget() -> None:
         directory.forget()
@@ -157,6 +150,7 @@ async def _work(
     beside = [
         asyncio.create_task(hear_changes(settings.dsn, forget)),
         asyncio.create_task(reporter.report()),
+        asyncio.create_task(_load(settings, role, transport, meter, metrics).report()),
     ]
     try:
         async with await serve(app, host=settings.metrics_host, port=settings.metrics_port) as server:
@@ -191,6 +185,32 @@ def _subscription(settings: WorkerSettings, role: Role) -> BulkOptions:
         session_expiry_s=settings.ingest_session_days * 86_400,
         linger_s=settings.ingest_linger_ms / 1000,
     )
+
+
+def _app(settings: WorkerSettings, shared: Shared, transport: DirectTransport) -> FastAPI:
+    return create_app(
+        title="Iotistic ingest",
+        version=catalogue.version(),
+        description="Health and figures of an ingest worker.",
+        checks={
+            "broker": lambda: _raise(transport.broker_away),
+            "database": lambda: _raise(transport.database_away),
+            **shared.checks,
+        },
+        metrics_access=settings.metrics_access,
+    )
+
+
+def _load(
+    settings: WorkerSettings, role: Role, transport: DirectTransport, meter: Meter, metrics: IngestMetrics
+) -> LoadReporter:
+    reported = Reported(
+        stored=lambda: metrics.totals.messages,
+        waiting=lambda: transport.waiting,
+        idle=lambda: transport.idle,
+        away=lambda: transport.database_away or transport.broker_away,
+    )
+    return LoadReporter(settings.dsn, meter, reported, lane=role.lane, process=role.name)
 
 
 def _raise_faults(tasks: list[asyncio.Task[None]]) -> None:

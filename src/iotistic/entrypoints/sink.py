@@ -12,6 +12,7 @@ from iotistic.entrypoints.sharing import Shared, sharing
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.postgres.pool import DatabaseSettings
 from iotistic.kernel.redis.settings import RedisSettings
+from iotistic.telemetry.catchup.reporting import LoadReporter, Meter, Reported
 from iotistic.telemetry.live.reporting import LiveReporter
 from iotistic.telemetry.live.server import LiveFeedServer, socket_path
 from iotistic.telemetry.sink.sink import Sink
@@ -46,10 +47,11 @@ async def _work(settings: SinkSettings, name: str, shared: Shared) -> None:
     reporter = LiveReporter(feed, metrics.totals, worker=f"{shared.worker_prefix}{name}")
     sink = Sink(settings.dsn, application_name=name)
     topics = _topics(settings)
+    meter = Meter(reporter if settings.lane is Lane.LIVE else None)  # what is not live is told to nobody
     writer = Writer(
         sink,
         metrics,
-        reporter,
+        meter,
         functools.partial(ensure_topics, settings, topics),
         dead_letter_topic=settings.kafka_dead_letter_topic,
     )
@@ -66,6 +68,13 @@ async def _work(settings: SinkSettings, name: str, shared: Shared) -> None:
         "database": lambda: complain(writer.database_away),
         **shared.checks,
     }
+    reported = Reported(
+        stored=lambda: meter.stamped,
+        waiting=lambda: consumer.lag + (not consumer.idle),
+        idle=lambda: consumer.idle,
+        away=lambda: writer.database_away,
+    )
+    load = LoadReporter(settings.dsn, meter, reported, lane=settings.lane, process=name)
     await feed.start()
     try:
         await serve_stage(
@@ -73,7 +82,7 @@ async def _work(settings: SinkSettings, name: str, shared: Shared) -> None:
             name,
             checks=checks,
             work=Relay(consumer, writer, metrics).run,
-            beside=(reporter.report(),),
+            beside=(reporter.report(), load.report()),
         )
     finally:
         await sink.close()

@@ -35,6 +35,7 @@ class Buffer:
         self._waiting: deque[tuple[Delivery, int]] = deque()
         self._arrived = asyncio.Event()
         self.waiting_bytes = 0
+        self.waiting_messages = 0
         self.has_room = asyncio.Event()
         self.has_room.set()
 
@@ -45,6 +46,7 @@ class Buffer:
         """Add a delivery, received now."""
         self._waiting.append((delivery, time.time_ns() // 1000))
         self.waiting_bytes += delivery.octets
+        self.waiting_messages += len(delivery)
         if self.waiting_bytes >= self._limits.waiting_bytes:
             self.has_room.clear()
         self._arrived.set()
@@ -79,6 +81,7 @@ class Buffer:
             self._waiting.popleft()
             batch.append(delivery)
             self.waiting_bytes -= delivery.octets
+            self.waiting_messages -= len(delivery)
         return batch
 
 

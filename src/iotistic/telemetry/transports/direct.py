@@ -68,7 +68,7 @@ class DirectTransport:
         self._buffer = Buffer(self._options.limits)
         self._receiver = Receiver(subscriber, self._buffer, metrics)
         self._prepared: asyncio.Queue[tuple[Resolved, list[Receipt]]] = asyncio.Queue(1)
-        self._busy = 0
+        self._busy = self._in_hand = 0
         self._database = Dependency("database", metrics.outages.labels("database").inc)
 
     @property
@@ -85,6 +85,11 @@ class DirectTransport:
     def idle(self) -> bool:
         """Whether everything received has been stored and acknowledged."""
         return not self._buffer and not self._busy
+
+    @property
+    def waiting(self) -> int:
+        """How many messages were received and are not stored."""
+        return self._buffer.waiting_messages + self._in_hand
 
     async def run(self, stop: asyncio.Event, *, retire: float | None = None) -> None:
         """Receive and store until `stop` is set; then drain for a while and leave the broker.
@@ -123,6 +128,7 @@ class DirectTransport:
             await self._buffer.filled()
             self._busy += 1
             messages, receipts = self._buffer.take()
+            self._in_hand += len(messages)
             self._metrics.waiting_bytes.set(self._buffer.waiting_bytes)
             parts = await self._database.insist(lambda: self._preparer.prepare(messages))  # noqa: B023  awaited at once
             resolved = joined(parts)
@@ -138,8 +144,10 @@ class DirectTransport:
             for receipt in receipts:
                 self._subscriber.acknowledge(receipt)
             self._busy -= 1
+            messages = sum(receipt.messages for receipt in receipts)
+            self._in_hand -= messages
             self._metrics.count(
-                messages=sum(receipt.messages for receipt in receipts),
+                messages=messages,
                 batch=batch,
                 written=written,
                 seconds=time.perf_counter() - started,

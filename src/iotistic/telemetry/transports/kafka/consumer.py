@@ -96,6 +96,8 @@ class BatchConsumer:
         self._lag_at = 0.0
         self._reported: KafkaError | None = None
         self.joined = False
+        self.lag = 0
+        """Records of this member's partitions that it has not read, as of two seconds ago."""
 
     async def run(self) -> None:
         """Read until cancelled; what was read by then can still be made durable before `close`."""
@@ -268,6 +270,7 @@ class BatchConsumer:
                 _, high = consumer.get_watermark_offsets(position, cached=True)
                 if position.offset >= 0 and high >= 0:
                     lag[position.topic] += max(0, high - position.offset)
+        self.lag = sum(lag.values())
         for topic, records in lag.items():
             self._metrics.lag.labels(topic).set(records)
 
