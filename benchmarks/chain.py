@@ -2,10 +2,11 @@
 
     load -> Mosquitto -> connector -> raw -> processor -> processed -> sink -> PostgreSQL
 
-Kafka's tools read and write the same topics in the same run; the direct transport stores the same load. Alone,
+Kafka's tools read and write the same topics in the same run; the direct transport and Telegraf store the same load. Alone,
 a stage is measured in the middle of its work (from a tenth to the end), so that its start does not count.
 """
 
+import math
 import resource
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 import httpx2
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from benchmarks.feed import CommitWatch
+from benchmarks.beside_telegraf import Comparison
 from benchmarks.framework import Report, at_least
 from benchmarks.installation import Child, Installation, installation
 from benchmarks.kafka_cluster import KafkaCluster, java, kafka_jars
@@ -27,6 +28,7 @@ from benchmarks.usage import cpu_seconds
 _WITHIN_S = 300.0
 _POLL_S = 0.1
 _WARM = 20_000
+_STAGES = ("processor", "sink", "connector")
 _RAW, _PROCESSED = "raw-iot-data", "processed-iot-data"
 
 
@@ -41,7 +43,7 @@ def run(quick: bool, report: Report) -> None:
                 bench.alone()
                 bench.tools()
                 bench.together()
-                bench.direct()
+                bench.direct(rounds=1 if quick else 4)
         finally:
             kafka.stop()
 
@@ -138,10 +140,7 @@ class ChainBench:
         fresh = {
             "KAFKA_RAW_TOPIC": "raw-2", "KAFKA_PROCESSED_TOPIC": "processed-2", "KAFKA_DEAD_LETTER_TOPIC": "dead-2",
         }  # fmt: skip
-        stages = {
-            kind: self._site.start_stage(kind, **self._settings, **fresh)
-            for kind in ("processor", "sink", "connector")
-        }
+        stages = {kind: self._site.start_stage(kind, **self._settings, **fresh) for kind in _STAGES}
         self._publish(_WARM)
         self._until(lambda: stored(stages["sink"]) >= _WARM)
         found = self._measure(
@@ -154,20 +153,24 @@ class ChainBench:
         self._report.add("whole chain", found.rate, "readings/s", goal=at_least(40_000))
         for name, seconds in found.cpu.items():
             self._report.add(f"CPU of {name}, whole chain", seconds, "s/million")
-        self._chain = found.rate
+        self._chain = found
 
-    def direct(self) -> None:
-        """The direct transport on the same load."""
-        self._site.start_worker()
-        with CommitWatch(self._site.home.run) as watch:
-            self._publish(_WARM)
-            watch.wait_for(_WARM, _WITHIN_S)
-            watch.reset()
-            with load(self._plan) as publisher:
-                watch.wait_for(self._count, _WITHIN_S)
-                first_us = publisher.wait(_WITHIN_S).first_us
-        rate = self._count * 1e6 / (watch.last_commit_us - first_us)
-        self._report.add("whole chain beside the direct transport", self._chain, "readings/s", reference=rate)
+    def direct(self, *, rounds: int) -> None:
+        """The direct transport and Telegraf on the same load, in turns, with fewer messages a round."""
+        beside = Comparison(self._site, self._plan, self._report)
+        beside.run(rounds=rounds, count=self._count // (2 if rounds == 1 else 4))
+        self._report.add(
+            "whole chain beside the direct transport",
+            self._chain.rate,
+            "readings/s",
+            reference=beside.direct.rate,
+        )
+        stages = sum(self._chain.cpu[kind] for kind in _STAGES)
+        theirs = beside.peer.cpu("telegraf")
+        self._report.add(
+            "CPU of connector, processor and sink beside Telegraf's", stages, "s/million",
+            reference=None if math.isnan(theirs) else theirs,
+        )  # fmt: skip
 
     def _publish(self, count: int) -> None:
         with load(replace(self._plan, count=count)) as publisher:
