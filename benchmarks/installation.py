@@ -62,7 +62,7 @@ class Child:
     def wait_ready(self, url: str) -> None:
         """Wait until `url` answers 200."""
         deadline = time.monotonic() + _READY_WITHIN_S
-        while not _answers(url):
+        while not answers(url):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise InstallationFailed(f"{self.name} is not ready:\n{self.log_tail()}")
             time.sleep(0.05)
@@ -71,6 +71,20 @@ class Child:
         """Return the end of its log."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-3000:]
 
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """Ask it to stop; kill it when it does not."""
         if self._process.poll() is None:
@@ -78,8 +92,7 @@ class Child:
         try:
             self._process.wait(_STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
 
 
 class Installation:
@@ -216,7 +229,8 @@ def installation(*, workers: int = 1) -> Iterator[Installation]:
         yield site
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Say whether a URL of ours answers 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own loopback address
             return int(answer.status) == 200

@@ -1,0 +1,254 @@
+"""One run of faults over one site under load: what is broken and when, and the account at the end."""
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka.admin import AdminClient, TopicMetadata
+
+from benchmarks.fault_devices import Load
+from benchmarks.fault_site import GROUPS, VICTIMS, FaultSite
+from benchmarks.fault_watch import Fault, HealingWatch
+from benchmarks.framework import percentile
+from benchmarks.installation import Child
+from iotistic.kernel.postgres.pool import open_connection
+
+_HEALS_WITHIN_S = 120.0
+_WARM_WITHIN_S = 60.0
+_LEAVES_WITHIN_S = 30.0
+_POLL_S = 0.05
+_OVERLAPPING = 0.25
+_FEWEST, _MOST = 2, 4  # members of a group during a storm
+
+_ROWS = 'SELECT (extract(epoch FROM "timestamp") * 1000000)::bigint, count(*) FROM decoded_data GROUP BY 1'
+
+
+class FaultsNotHealed(AssertionError):  # noqa: N818 - named like the product's errors
+    """Something is missing, or did not come back."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was published, beside what is stored and what the ledger says."""
+
+    messages: int
+    readings: int
+    missing: int
+    """Readings that were published and are not stored."""
+    doubled: int
+    """Rows that are there more often than they were published, or that nobody published."""
+    dead_letters: int
+    sent_again: int
+    """Messages that devices sent again because the ledger asked."""
+    totals: dict[str, int]
+    """The ledger's sums."""
+    table: str
+    """The ledger's own table."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything is stored once, and the ledger says the same."""
+        told = self.totals["missing"], self.totals["stored"], self.totals["sent"]
+        return not (self.missing or self.doubled or self.dead_letters) and told == (
+            0,
+            self.messages,
+            self.messages,
+        )
+
+
+class FaultRun:
+    """Breaks things; made by `under_load`."""
+
+    def __init__(self, site: FaultSite, load: Load, watch: HealingWatch, chance: random.Random) -> None:
+        self.site, self.load, self.watch = site, load, watch
+        self._chance = chance
+        self._frozen: dict[Child, asyncio.Task[None]] = {}
+        self._left: list[Child] = []
+        self._background: list[asyncio.Task[None]] = []
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def under_load(
+        cls, site: FaultSite, *, devices: int, rate: float, seed: int, say: Callable[[str], None]
+    ) -> AsyncGenerator["FaultRun"]:
+        """Have devices publish while the block runs."""
+        load = Load(site.devices(devices), rate=rate)
+        watch = HealingWatch(site.dsn, load.devices, say)
+        run = cls(site, load, watch, random.Random(seed))
+        run._background = [asyncio.create_task(load.run()), asyncio.create_task(watch.run())]
+        try:
+            await run.until(lambda: run._stored_of_all > 0, _WARM_WITHIN_S)
+            yield run
+        finally:
+            await run._end()
+
+    async def kills(self, count: int) -> list[Fault]:
+        """Kill so many of `VICTIMS`, each of them at least once if there are enough kills."""
+        return [await self._kill(victim) for victim in self._draw(count)]
+
+    async def storm(self, count: int) -> list[Fault]:
+        """Let members of both groups come and go, so many times."""
+        faults = [await self._stir() for _ in range(count)]
+        await asyncio.gather(*self._frozen.values())
+        for child in self._left:
+            await self.until(lambda child=child: child.status is not None, _LEAVES_WITHIN_S)
+            if child.status != 0:
+                raise FaultsNotHealed(f"{child.name} left with status {child.status}:\n{child.log_tail()}")
+        return faults
+
+    async def leaders(self, count: int) -> list[Fault]:
+        """Kill the leader of a partition so many times, each time with all copies in sync."""
+        return [await self._kill_leader() for _ in range(count)]
+
+    async def account(self) -> Account:
+        """Wait until all has healed, end the load, wait until all of it is stored, and compare."""
+        await self.until(lambda: not self.watch.open, _HEALS_WITHIN_S)
+        self.load.end()
+        await self.until(lambda: not self.load.unacknowledged, _HEALS_WITHIN_S)
+        with contextlib.suppress(FaultsNotHealed):  # the account says what is missing
+            await self.until(lambda: not self._behind(), _HEALS_WITHIN_S)
+        published = Counter(self.load.readings())
+        connection = await open_connection(self.site.dsn, application_name="account")
+        try:
+            stored = Counter(dict(await connection.fetch(_ROWS)))
+            letters = await connection.fetchval("SELECT count(*) FROM dead_letters")
+        finally:
+            await connection.close()
+        totals, table = await self.site.ledger()
+        return Account(
+            self.load.messages,
+            published.total(),
+            (published - stored).total(),
+            (stored - published).total(),
+            letters,
+            sum(device.resent for device in self.load.devices),
+            totals,
+            table,
+        )
+
+    async def until(self, seen: Callable[[], object], within_s: float) -> None:
+        """Wait for something. Raises FaultsNotHealed with everybody's last words when it does not happen."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not seen():
+                    for task in self._background:
+                        if task.done():
+                            task.result()
+                    await asyncio.sleep(_POLL_S)
+                return
+        told = f"{self.watch.open}\nbehind: {self._behind()}\n{self.site.last_words()}"
+        raise FaultsNotHealed(f"did not happen within {within_s} s: {told}")
+
+    @property
+    def _stored_of_all(self) -> int:
+        return min(self.watch.whole_to.get(device.source, 0) for device in self.load.devices)
+
+    def _behind(self) -> dict[str, tuple[int, int]]:
+        """Return devices of which something is not stored: up to where it is, and how many it published."""
+        found = {
+            d.source: (self.watch.whole_to.get(d.source, 0), len(d.published)) for d in self.load.devices
+        }
+        return {source: pair for source, pair in found.items() if pair[0] < pair[1]}
+
+    def _draw(self, count: int) -> list[str]:
+        once = self._chance.sample(VICTIMS, len(VICTIMS))
+        return (once + self._chance.choices(VICTIMS, k=count))[:count]
+
+    async def _kill(self, victim: str) -> Fault:
+        fault = self.watch.broken(victim)
+        place = self._chance.randrange(len(self.site.members.get(victim, [0])))
+        await self.site.kill(victim, place)
+        if self._chance.random() < _OVERLAPPING:
+            await asyncio.sleep(self._chance.uniform(0, 0.5))
+        else:
+            await self.until(lambda: fault.flowing_s is not None, _HEALS_WITHIN_S)
+            await asyncio.sleep(self._chance.uniform(0, 0.6))  # kills fall at any instant of the work
+        return fault
+
+    async def _stir(self) -> Fault:
+        kind = self._chance.choice(GROUPS)
+        members = [child for child in self.site.members[kind] if child not in self._frozen]
+        child = self._chance.choice(members)
+        acts = {"kill -9": self._replace, "join": self._join, "leave": self._leave, "freeze": self._freeze}
+        if len(members) <= _FEWEST:
+            del acts["leave"]
+        if len(members) >= _MOST:
+            del acts["join"]
+        what = self._chance.choice(sorted(acts))
+        fault = self.watch.broken(what)
+        acts[what](kind, child)
+        await asyncio.sleep(self._chance.uniform(0.2, 2.0))
+        return fault
+
+    def _replace(self, kind: str, child: Child) -> None:
+        self.site.replace(kind, child)
+
+    def _join(self, kind: str, _child: Child) -> None:
+        self.site.join(kind)
+
+    def _leave(self, kind: str, child: Child) -> None:
+        self.site.members[kind].remove(child)
+        self._left.append(child)
+        child.signal(signal.SIGTERM)
+
+    def _freeze(self, _kind: str, child: Child) -> None:
+        """Let it be put out of its group, and then go on as if nothing had happened."""
+        for_s = self.site.options.session_s + self._chance.uniform(0.5, 2.0)
+
+        async def thaw() -> None:
+            await asyncio.sleep(for_s)
+            child.signal(signal.SIGCONT)
+            del self._frozen[child]
+
+        child.signal(signal.SIGSTOP)
+        self._frozen[child] = asyncio.create_task(thaw())
+
+    async def _kill_leader(self) -> Fault:
+        admin = AdminClient({"bootstrap.servers": self.site.kafka.servers})
+        topic = self._chance.choice(("raw-iot-data", "processed-iot-data"))
+        found = await asyncio.to_thread(_topic, admin, topic)
+        place = found.partitions[self._chance.randrange(len(found.partitions))].leader - 1
+        fault = self.watch.broken("leader")
+        self.site.kafka.nodes[place].kill()
+        await self.until(lambda: fault.healed, _HEALS_WITHIN_S)
+        self.site.kafka.nodes[place].start()
+        for name in ("raw-iot-data", "processed-iot-data", "__consumer_offsets"):
+            async with asyncio.timeout(_HEALS_WITHIN_S):
+                while not _all_in_sync(await asyncio.to_thread(_topic, admin, name)):  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_S)
+        return fault
+
+    async def _end(self) -> None:
+        for child in [*self._frozen, *self._left]:
+            child.kill()
+        for task in [*self._background, *self._frozen.values()]:
+            task.cancel()
+        await asyncio.gather(*self._background, *self._frozen.values(), return_exceptions=True)
+        await asyncio.gather(*(device.client.stop(within_s=1) for device in self.load.devices))
+
+
+def _topic(admin: AdminClient, name: str) -> TopicMetadata:
+    return admin.list_topics(name, timeout=10).topics[name]
+
+
+def _all_in_sync(topic: TopicMetadata) -> bool:
+    return all(len(one.isrs) == len(one.replicas) for one in topic.partitions.values())
+
+
+def healing_table(faults: Sequence[Fault]) -> str:
+    """Return, by what was broken, how often and the seconds until readings flowed and nothing was missing."""
+    lines = [
+        f"{'':12}{'times':>6}{'flowing p50':>13}{'p99':>7}{'max':>7}{'whole p50':>13}{'p99':>7}{'max':>7}"
+    ]
+    kinds = sorted({fault.what for fault in faults})
+    for name, some in [*((k, [f for f in faults if f.what == k]) for k in kinds), ("all", list(faults))]:
+        flowing = [fault.flowing_s or 0.0 for fault in some]
+        whole = [fault.whole_s or 0.0 for fault in some]
+        figures = [[percentile(one, percent) for percent in (50, 99, 100)] for one in (flowing, whole)]
+        told = "".join(f"{a:>13.2f}{b:>7.2f}{c:>7.2f}" for a, b, c in figures)
+        lines.append(f"{name:12}{len(some):>6}{told}")
+    return "\n".join(lines)
