@@ -35,6 +35,7 @@ from iotistic.kernel.web.server import serve
 from iotistic.telemetry.dead_letters.repository import DeadLetterRepository
 from iotistic.telemetry.dead_letters.routes import dead_letter_router
 from iotistic.telemetry.dead_letters.service import DeadLetterService, Publisher
+from iotistic.telemetry.ledger.looks import Stages
 from iotistic.telemetry.ledger.repository import LedgerRepository
 from iotistic.telemetry.ledger.routes import ledger_router
 from iotistic.telemetry.ledger.service import LedgerService
@@ -148,7 +149,9 @@ def _telemetry_routes(
     routes.include_router(
         dead_letter_router(DeadLetterService(DeadLetterRepository(pool), publisher), access)
     )
-    routes.include_router(ledger_router(LedgerService(LedgerRepository(pool), query.devices), access))
+    routes.include_router(
+        ledger_router(LedgerService(LedgerRepository(pool), Stages(pool), query.devices), access)
+    )
     routes.include_router(registry_router(RegistryService(RegistryRepository(pool), query.devices), access))
     return routes
 

@@ -8,12 +8,17 @@ from socket import gethostname
 import asyncpg
 import structlog
 
+from iotistic.contracts.backlog import ASK_FILTER
 from iotistic.contracts.delivery import REPLY_FILTERS
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.mqtt.client import MqttClient
 from iotistic.kernel.mqtt.settings import MqttSettings
+from iotistic.telemetry.ledger import broker
 from iotistic.telemetry.ledger.asking import Correspondence
-from iotistic.telemetry.ledger.keeper import LedgerKeeper
+from iotistic.telemetry.ledger.courier import Courier
+from iotistic.telemetry.ledger.hearsay import Hearsay
+from iotistic.telemetry.ledger.keeper import LedgerKeeper, Offices
+from iotistic.telemetry.ledger.looks import Stages
 from iotistic.telemetry.ledger.receipts import Notary, SigningKey
 from iotistic.telemetry.ledger.repository import LedgerRepository
 from iotistic.telemetry.ledger.settings import LedgerSettings
@@ -43,12 +48,14 @@ class LedgerPart:
         self._client = MqttClient(settings, client_id=f"iotistic-ledger-{gethostname()}-{os.getpid()}")
         repository = LedgerRepository(pool)
         self._correspondence = Correspondence(repository, self, settings)
+        self._hearsay = Hearsay(repository, Stages(pool))
         notary = Notary(repository, lambda: SigningKey.kept_in(settings.signing_key))
-        self._keeper = LedgerKeeper(repository, self._correspondence, notary, settings)
+        offices = Offices(self._correspondence, notary, Courier(repository, self), self._hearsay)
+        self._keeper = LedgerKeeper(repository, offices, settings)
 
     async def run(self) -> None:
         """Keep the ledger until `stop` is called."""
-        for topic_filter in REPLY_FILTERS:
+        for topic_filter in (*REPLY_FILTERS, ASK_FILTER, *broker.FILTERS):
             await self._client.subscribe(topic_filter)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         first.add_done_callback(_tell_refusal)
@@ -70,7 +77,9 @@ class LedgerPart:
 
     async def _hear(self) -> None:
         async for message in self._client.messages():
-            await self._correspondence.hear_carefully(str(message.topic), message.payload)
+            topic = str(message.topic)
+            if not self._hearsay.hear(topic, message.payload, retained=message.retain):
+                await self._correspondence.hear_carefully(topic, message.payload)
 
 
 def _tell_refusal(first: asyncio.Future[None]) -> None:

@@ -52,6 +52,7 @@ async def epochs(pool):
 
 async def watch(pool):
     await fold(pool)
+    await pool.fetch("SELECT ledger_heal(NULL)")
     await pool.fetchval("SELECT ledger_watch($1)", WATERMARK)
     await pool.fetchval("SELECT ledger_watch($1)", WATERMARK)
 

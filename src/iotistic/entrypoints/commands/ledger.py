@@ -15,9 +15,9 @@ from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.settings import load_settings
 from iotistic.telemetry.ledger.receipts import chain_faults, read_public_key, verify
 from iotistic.telemetry.ledger.schemas import (
-    DroppedEpochs,
     LedgerEntry,
     LedgerPage,
+    LedgerStage,
     LedgerTotals,
     ReceiptPage,
 )
@@ -28,8 +28,11 @@ app = App(
 
 _PATH = "/telemetry/ledger"
 _PAGE = 1000
-_COLUMNS = ("source", "epoch", "sent", "stored", "missing", "duplicates", "healed", "gaps", "last_at")
+_COLUMNS = (
+    "source", "epoch", "sent", "stored", "missing", "duplicates", "healed", "heal_p99_s", "gaps", "last_at"
+)  # fmt: skip
 _SHOWN_GAPS = 5
+_SHOWN_NOTES = 20
 _FAILED = 1
 _NONE = "nothing yet: no sender has numbered its messages; see docs/operate/ledger.md"
 
@@ -92,7 +95,7 @@ def show(
     if json:
         emit({**page.model_dump(), "items": items, "next_cursor": cursor}, json=True)
     else:
-        _print(page.totals, items, page.dropped)
+        _print(page, items)
     return _FAILED if check and page.totals.missing else 0
 
 
@@ -183,16 +186,46 @@ def _read(file: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _print(totals: LedgerTotals, items: list[LedgerEntry], dropped: list[DroppedEpochs]) -> None:
-    rows = [{**item.model_dump(), "gaps": _gaps(item)} for item in items]
+def _print(page: LedgerPage, items: list[LedgerEntry]) -> None:
+    rows = [
+        {**item.model_dump(), "gaps": _gaps(item), "heal_p99_s": item.healing.p99_s if item.healing else "-"}
+        for item in items
+    ]
     emit(rows, json=False, columns=_COLUMNS, empty=_NONE)
-    for one in dropped:
-        sys.stdout.write(f"{one.source}: {one.epochs} epochs are not kept any more ({one.reason})\n")
-    if totals.epochs:
-        sys.stdout.write(
-            f"{totals.senders} senders: {totals.sent:,} sent, {totals.stored:,} stored, "
-            f"{totals.missing:,} missing, {totals.duplicates:,} duplicates, {totals.healed:,} healed\n"
-        )
+    lines = _notes(items)
+    lines += [_stage(stage) for stage in page.stages if page.totals.missing]
+    lines += [
+        f"{one.source}: {one.epochs} epochs are not kept any more ({one.reason})" for one in page.dropped
+    ]
+    if page.totals.epochs:
+        lines.append(_sum(page.totals))
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def _notes(items: list[LedgerEntry]) -> list[str]:
+    """Return what is known of the gaps, in words; equal words of one sender once."""
+    notes = {f"{item.source} {gap.stage.value}: {gap.note}": None for item in items for gap in item.gaps}
+    listed = list(notes)[:_SHOWN_NOTES]
+    return listed + (["..."] if len(notes) > _SHOWN_NOTES else [])
+
+
+def _stage(stage: LedgerStage) -> str:
+    clear = "not known" if stage.clear_until is None else stage.clear_until.isoformat(timespec="seconds")
+    waiting = "?" if stage.waiting is None else f"{stage.waiting:,}"
+    return f"{stage.stage.value}: {waiting} waiting, clear of what came before {clear}"
+
+
+def _sum(totals: LedgerTotals) -> str:
+    times = totals.healing
+    healed = (
+        ""
+        if times is None
+        else f" after {times.p50_s:g} s (p99 {times.p99_s:g} s, {times.max_s:g} s at most)"
+    )
+    return (
+        f"{totals.senders} senders: {totals.sent:,} sent, {totals.stored:,} stored, "
+        f"{totals.missing:,} missing, {totals.duplicates:,} duplicates, {totals.healed:,} healed{healed}"
+    )
 
 
 def _gaps(item: LedgerEntry) -> str:

@@ -7,6 +7,7 @@ own gaps.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
@@ -22,7 +23,7 @@ from iotistic.contracts.delivery import (
 from iotistic.kernel.errors import Denied, Unavailable
 from iotistic.telemetry.ledger.metrics import ANSWERS, ASKED, CONFIRMED
 from iotistic.telemetry.ledger.model import Span, bounded, pairs
-from iotistic.telemetry.ledger.repository import LedgerRepository, spans
+from iotistic.telemetry.ledger.repository import Answer, LedgerRepository, spans
 from iotistic.telemetry.ledger.settings import LedgerSettings
 from iotistic.telemetry.statements import Record
 
@@ -34,6 +35,8 @@ _MOST_EXPECTED = 10_000
 _LONGEST_PAUSE_S = 3600.0
 _MOST_TIMES = 30
 """Requests without an answer after which a sender is left alone: about a day."""
+_PATIENCE = 20
+"""Watermarks before a sender that waits for its turn in the catch-up lane is asked once more."""
 
 
 class Publisher(Protocol):
@@ -70,7 +73,7 @@ class Correspondence:
         self._expected[source, epoch] = None
         while len(self._expected) > _MOST_EXPECTED:
             self._expected.popitem(last=False)
-        if wanted and await self._send(source, "resend", ResendRequest(epoch, pairs(wanted))):
+        if wanted and await self._send(source, delivery.RESEND, ResendRequest(epoch, pairs(wanted))):
             ASKED.inc(sum(one.messages for one in wanted))
 
     async def confirm(self) -> int:
@@ -85,7 +88,9 @@ class Correspondence:
             older_s=self._settings.ledger_confirm_s, limit=_TOLD_A_ROUND, ranges=MOST_RANGES + 1
         )
         if rows:
-            await asyncio.gather(*(self._send(row["source"], "receipt", _confirmation(row)) for row in rows))
+            await asyncio.gather(
+                *(self._send(row["source"], delivery.RECEIPT, _confirmation(row)) for row in rows)
+            )
             await self._repository.note_confirmed(
                 [(row["source"], row["epoch"]) for row in rows], rows[0]["at"]
             )
@@ -108,13 +113,9 @@ class Correspondence:
             ANSWERS.labels("unasked").inc()
             return
         del self._expected[source, answer.epoch]
-        expected = await self._repository.note_answer(
-            source,
-            answer.epoch,
-            again=[Span(*one) for one in answer.again],
-            gone=[Span(*one) for one in answer.gone],
-            pause_s=2 * self._settings.ledger_watermark_s,
-        )
+        said = Answer(*(_spans(ranges) for ranges in (answer.again, answer.gone, answer.waiting)))
+        pause_s = self._settings.ledger_watermark_s * (_PATIENCE if answer.waiting else 2)
+        expected = await self._repository.note_answer(source, answer.epoch, said, pause_s=pause_s)
         ANSWERS.labels("noted" if expected else "unasked").inc()
 
     async def hear_carefully(self, topic: str, payload: bytes) -> None:
@@ -142,6 +143,10 @@ class Correspondence:
         if asked + 1 >= _MOST_TIMES:
             return None
         return min(_LONGEST_PAUSE_S, self._settings.ledger_watermark_s * 2.0 ** min(asked, 20))
+
+
+def _spans(ranges: Sequence[tuple[int, int]]) -> list[Span]:
+    return [Span(*one) for one in ranges]
 
 
 def _confirmation(row: Record) -> Confirmation:

@@ -1,14 +1,15 @@
-"""The ledger's own loops, in the maintenance process: add up, look, ask, tell, sign.
+"""The ledger's own loops, in the maintenance process: add up, look, ask, tell, sign, send.
 
 Nothing here is on the way of a reading. When the broker is away gaps are still noted; when the database
 is away everything waits. What was under way when the process dies is done again: adding up is one
-transaction, asking twice does no harm, and a receipt is signed once an hour.
+transaction, asking twice does no harm, a receipt is signed once an hour, and sent until the broker took it.
 """
 
 import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -16,7 +17,9 @@ import structlog
 
 from iotistic.kernel.errors import IotisticError
 from iotistic.telemetry.ledger.asking import Correspondence
-from iotistic.telemetry.ledger.metrics import FAILURES, GAPS
+from iotistic.telemetry.ledger.courier import Courier
+from iotistic.telemetry.ledger.hearsay import Hearsay
+from iotistic.telemetry.ledger.metrics import FAILURES, GAPS, HEALED
 from iotistic.telemetry.ledger.receipts import Notary
 from iotistic.telemetry.ledger.repository import LedgerRepository
 from iotistic.telemetry.ledger.settings import LedgerSettings
@@ -26,6 +29,7 @@ log = structlog.get_logger()
 _FOLD_ROUNDS = 50
 _WATCHES_A_WATERMARK = 3
 _SIGN_EVERY_S = 60.0
+_SEND_EVERY_S = 5.0
 _FORGET_EVERY_S = 3600.0
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.5, 5.0
 
@@ -35,20 +39,29 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Offices:
+    """Those who do the keeper's work with the world outside."""
+
+    correspondence: Correspondence
+    notary: Notary
+    courier: Courier
+    hearsay: Hearsay
+
+
 class LedgerKeeper:
     """Keeps the ledger of one database until it is stopped."""
 
     def __init__(
         self,
         repository: LedgerRepository,
-        correspondence: Correspondence,
-        notary: Notary,
+        offices: Offices,
         settings: LedgerSettings,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._repository, self._correspondence, self._notary = repository, correspondence, notary
-        self._settings = settings
+        self._repository, self._offices, self._settings = repository, offices, settings
         self._clock = clock
+        self._healed_at: datetime | None = None
         self._stopping = asyncio.Event()
         self._failing: set[str] = set()
 
@@ -58,8 +71,10 @@ class LedgerKeeper:
         loops = {
             "fold": (self.fold, settings.ledger_fold_s),
             "watch": (self.watch, settings.ledger_watermark_s / _WATCHES_A_WATERMARK),
-            "confirm": (self._correspondence.confirm, min(settings.ledger_confirm_s / 4, 15.0)),
+            "note": (self._offices.hearsay.note, settings.ledger_fold_s),
+            "confirm": (self._offices.correspondence.confirm, min(settings.ledger_confirm_s / 4, 15.0)),
             "sign": (self.sign, _SIGN_EVERY_S),
+            "send": (self.send, _SEND_EVERY_S),
             "forget": (self.forget, _FORGET_EVERY_S),
         }
         async with asyncio.TaskGroup() as tasks:
@@ -71,21 +86,30 @@ class LedgerKeeper:
         self._stopping.set()
 
     async def fold(self) -> None:
-        """Add up what sinks noted."""
+        """Add up what sinks noted, and count what that fills."""
         while not await self._repository.fold(rounds=_FOLD_ROUNDS) and not self._stopping.is_set():
             pass
+        looked_at, healed = await self._repository.heal(self._healed_at)
+        self._healed_at = looked_at
+        for missing_s, _messages in healed:
+            HEALED.observe(missing_s)
 
     async def watch(self) -> None:
         """Look at the gaps, and ask for those that are due."""
         await self._repository.fold(rounds=_FOLD_ROUNDS)
         watermark = timedelta(seconds=self._settings.ledger_watermark_s)
         GAPS.set(await self._repository.watch(watermark))
-        await self._correspondence.ask()
+        await self._offices.correspondence.ask()
 
     async def sign(self) -> None:
         """Sign the receipts of the hour that ended last."""
         await self.fold()
-        while await self._notary.sign_due(self._clock()) and not self._stopping.is_set():
+        while await self._offices.notary.sign_due(self._clock()) and not self._stopping.is_set():
+            pass
+
+    async def send(self) -> None:
+        """Send the receipts that have not been sent."""
+        while await self._offices.courier.send() and not self._stopping.is_set():
             pass
 
     async def forget(self) -> None:

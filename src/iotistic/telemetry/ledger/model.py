@@ -11,14 +11,30 @@ class Stage(StrEnum):
 
     ON_THE_WAY = "on_the_way"
     """Younger than the watermark: a broker, a worker or another connection may still hold them."""
-    UNANSWERED = "unanswered"
-    """Older; the sender has not said yet whether it has them: lost between it and us, or not sent yet."""
+    DEVICE_WAITING = "device_waiting"
+    """The sender says that it keeps them, or others, back until its turn in the catch-up lane comes."""
+    DEVICE_OFFLINE = "device_offline"
+    """Nothing comes from the sender any more; it has not been able to answer."""
+    BROKER = "broker"
+    """They may wait in the broker, or in a worker that has not acknowledged them; or were lost before it."""
+    RAW_TOPIC = "raw_topic"
+    """They may wait in Kafka for a processor, or before; or were lost before the broker."""
+    PROCESSED_TOPIC = "processed_topic"
+    """They may wait in Kafka for a sink, or before; or were lost before the broker."""
     PIPELINE = "pipeline"
-    """The sender says that it sent them again: they are at the broker, or between it and the database."""
+    """The sender says that it sent them again, and no stage tells how far it is."""
+    BEFORE_BROKER = "before_broker"
+    """The sender says that it sent them again, and no stage holds anything that old: lost at the broker or before."""
+    UNANSWERED = "unanswered"
+    """The sender has not said whether it has them, and no stage is known to hold anything that old."""
     DEVICE = "device"
     """The sender says that it does not have them any more. They will not come."""
     NOT_KEPT = "not_kept"
     """Below the floor of an epoch with too many gaps; which ones is not known any more."""
+
+
+PATH = (Stage.BROKER, Stage.RAW_TOPIC, Stage.PROCESSED_TOPIC)
+"""The stages that messages pass on their way to the database, where there are any."""
 
 
 class Span(NamedTuple):
@@ -31,14 +47,6 @@ class Span(NamedTuple):
     def messages(self) -> int:
         """Messages in it."""
         return self.last - self.first + 1
-
-
-class Gap(NamedTuple):
-    """Consecutive missing messages that stand at one stage."""
-
-    first: int
-    last: int
-    stage: Stage
 
 
 def bounded(spans: Iterable[Span], *, most_spans: int, most_messages: int) -> list[Span]:

@@ -4,6 +4,11 @@
 -- Add up to $1 batches that sinks noted to the epochs; $2 false: not while somebody else does.
 SELECT ledger_fold($1::integer, $2::boolean) AS folded;
 
+-- name: heal
+-- Count what was filled in epochs that changed since $1 (null: all); one row at least, with the time of this look.
+SELECT looked.at, h.missing_s, h.messages
+FROM (SELECT clock_timestamp() AS at) looked LEFT JOIN LATERAL ledger_heal($1::timestamptz) h ON true;
+
 -- name: watch
 -- Look at every gap; $1 is how long messages may be missing.
 SELECT ledger_watch($1::interval) AS with_gaps;
@@ -17,36 +22,109 @@ SELECT count(*) AS batches FROM (SELECT FROM ledger_log LIMIT 1000) t;
 SELECT count(DISTINCT source) AS senders, count(*) AS epochs, coalesce(sum(highest), 0) AS sent,
        coalesce(sum(stored), 0) AS stored, coalesce(sum(highest - stored), 0) AS missing,
        coalesce(sum(messages - stored - untold), 0) AS duplicates,
-       coalesce(sum(healed + coalesce((SELECT ledger_count(g.noted * e.received) FROM ledger_gaps g
-                                       WHERE (g.source, g.epoch) = (e.source, e.epoch)), 0)), 0) AS healed
+       coalesce(sum(healed + coalesce((SELECT sum(ledger_count(n.ranges * e.received)) FROM ledger_noted n
+                                       WHERE (n.source, n.epoch) = (e.source, e.epoch)), 0)), 0) AS healed
 FROM ledger_epochs e
 WHERE ($1::text[] IS NULL OR source = ANY ($1))
     AND ($2::timestamptz IS NULL OR last_at >= $2) AND ($3::timestamptz IS NULL OR first_at < $3)
     AND (NOT $4::boolean OR highest > stored);
 
+-- name: healing
+-- How long healed messages of the same selection had been missing, by quarters of a factor of two.
+SELECT t.bucket, sum(t.messages)::bigint AS messages, extract(epoch FROM max(t.longest))::float8 AS longest_s
+FROM ledger_healing t JOIN ledger_epochs e USING (source, epoch)
+WHERE ($1::text[] IS NULL OR t.source = ANY ($1))
+    AND ($2::timestamptz IS NULL OR e.last_at >= $2) AND ($3::timestamptz IS NULL OR e.first_at < $3)
+    AND (NOT $4::boolean OR e.highest > e.stored)
+GROUP BY t.bucket ORDER BY t.bucket;
+
+-- name: healing_of
+-- The same of some epochs: arrays of sender and epoch.
+SELECT t.source, t.epoch, t.bucket, t.messages, extract(epoch FROM t.longest)::float8 AS longest_s
+FROM unnest($1::text[], $2::bigint[]) AS k (source, epoch) JOIN ledger_healing t USING (source, epoch)
+ORDER BY t.source, t.epoch, t.bucket;
+
 -- name: page
--- Epochs of the same selection behind sender $5, epoch $6; missing ranges by stage, at most $8 of each.
+-- Epochs of the same selection behind sender $5, epoch $6, at most $7.
 SELECT e.source, e.epoch, e.highest AS sent, e.stored, e.highest - e.stored AS missing,
        e.messages - e.stored - e.untold AS duplicates, e.untold, e.floor,
-       e.healed + coalesce(ledger_count(g.noted * e.received), 0) AS healed,
-       e.first_at, e.last_at, coalesce(g.asked, 0) AS asked,
-       bounded.on_the_way, bounded.unanswered, bounded.pipeline, bounded.device
-FROM ledger_epochs e
-LEFT JOIN ledger_gaps g USING (source, epoch)
-CROSS JOIN LATERAL (SELECT ledger_missing(e.received, e.floor, e.highest) AS missing) m
-CROSS JOIN LATERAL (SELECT m.missing * coalesce(g.gone, '{}') AS device,
-                           m.missing * coalesce(g.again, '{}') - coalesce(g.gone, '{}') AS pipeline,
-                           m.missing * coalesce(g.noted, '{}') - coalesce(g.again + g.gone, '{}') AS unanswered,
-                           m.missing - coalesce(g.noted + g.again + g.gone, '{}') AS on_the_way) s
-CROSS JOIN LATERAL (SELECT ARRAY(SELECT r FROM unnest(s.on_the_way) r LIMIT $8) AS on_the_way,
-                           ARRAY(SELECT r FROM unnest(s.unanswered) r LIMIT $8) AS unanswered,
-                           ARRAY(SELECT r FROM unnest(s.pipeline) r LIMIT $8) AS pipeline,
-                           ARRAY(SELECT r FROM unnest(s.device) r LIMIT $8) AS device) bounded
+       e.healed + coalesce((SELECT sum(ledger_count(n.ranges * e.received)) FROM ledger_noted n
+                            WHERE (n.source, n.epoch) = (e.source, e.epoch)), 0) AS healed,
+       e.first_at, e.last_at, coalesce(g.asked, 0) AS asked, g.answered_at
+FROM ledger_epochs e LEFT JOIN ledger_gaps g USING (source, epoch)
 WHERE ($1::text[] IS NULL OR e.source = ANY ($1))
     AND ($2::timestamptz IS NULL OR e.last_at >= $2) AND ($3::timestamptz IS NULL OR e.first_at < $3)
     AND (NOT $4::boolean OR e.highest > e.stored)
     AND (e.source, e.epoch) > ($5::text, $6::bigint)
 ORDER BY e.source, e.epoch LIMIT $7::integer;
+
+-- name: gaps
+-- What is missing of some epochs (arrays of sender and epoch) by what is known of it, at most $3 ranges of each
+-- kind, and since when it has been.
+SELECT e.source, e.epoch, x.kind, lower(x.r) AS first, upper(x.r) - 1 AS last, x.since
+FROM unnest($1::text[], $2::bigint[]) AS k (source, epoch)
+JOIN ledger_epochs e USING (source, epoch)
+LEFT JOIN ledger_gaps g USING (source, epoch)
+CROSS JOIN LATERAL (SELECT ledger_missing(e.received, e.floor, e.highest) AS missing) m
+CROSS JOIN LATERAL (
+    (SELECT 'young' AS kind, r, CASE WHEN g.suspected @> r THEN g.suspected_at END AS since
+     FROM unnest(m.missing - coalesce(g.noted, '{}')) r LIMIT $3)
+    UNION ALL
+    (SELECT 'gone', r, n.missing_since FROM ledger_noted n, unnest(n.ranges * m.missing * g.gone) r
+     WHERE (n.source, n.epoch) = (e.source, e.epoch) ORDER BY r LIMIT $3)
+    UNION ALL
+    (SELECT 'waiting', r, n.missing_since FROM ledger_noted n, unnest(n.ranges * m.missing * g.waiting - g.gone) r
+     WHERE (n.source, n.epoch) = (e.source, e.epoch) ORDER BY r LIMIT $3)
+    UNION ALL
+    (SELECT 'again', r, n.missing_since
+     FROM ledger_noted n, unnest(n.ranges * m.missing * g.again - (g.gone + g.waiting)) r
+     WHERE (n.source, n.epoch) = (e.source, e.epoch) ORDER BY r LIMIT $3)
+    UNION ALL
+    (SELECT 'unanswered', r, n.missing_since
+     FROM ledger_noted n, unnest(n.ranges * m.missing * g.noted - (g.again + g.gone + g.waiting)) r
+     WHERE (n.source, n.epoch) = (e.source, e.epoch) ORDER BY r LIMIT $3)
+) x
+WHERE e.highest > e.stored
+ORDER BY e.source, e.epoch, x.r;
+
+-- name: senders
+-- When some senders were last heard of, and what they keep back.
+SELECT e.source, max(e.last_at) AS last_at, max(b.waiting) AS waiting, max(b.asked_at) AS asked_at
+FROM ledger_epochs e LEFT JOIN ledger_backlogs b USING (source)
+WHERE e.source = ANY ($1::text[]) GROUP BY e.source;
+
+-- name: stages
+-- How far the stages before the database are.
+SELECT stage, part, looked_at, waiting, seen_at, clear_until, clock_timestamp() AS now
+FROM ledger_stages ORDER BY stage, part;
+
+-- name: note_stages
+-- Note looks at parts of stages: JSON of stage, part, looked_at, waiting, seen_at, clear_until (seconds). What was
+-- clear once stays so, whoever looked.
+INSERT INTO ledger_stages AS s (stage, part, looked_at, waiting, seen_at, clear_until)
+SELECT l.stage, l.part, to_timestamp(l.looked_at), l.waiting,
+       ARRAY(SELECT to_timestamp(t) FROM unnest(l.seen_at) WITH ORDINALITY AS u (t, n) ORDER BY n),
+       ARRAY(SELECT to_timestamp(t) FROM unnest(l.clear_until) WITH ORDINALITY AS u (t, n) ORDER BY n)
+FROM jsonb_to_recordset($1::jsonb) AS l (stage text, part text, looked_at float8, waiting bigint,
+                                         seen_at float8[], clear_until float8[])
+ON CONFLICT (stage, part) DO UPDATE SET
+    looked_at = excluded.looked_at, waiting = excluded.waiting,
+    seen_at = CASE WHEN excluded.seen_at = '{}' THEN s.seen_at ELSE excluded.seen_at END,
+    clear_until = CASE WHEN excluded.seen_at = '{}' THEN s.clear_until ELSE excluded.clear_until END;
+
+-- name: note_backlogs
+-- Note what senders keep back: arrays of sender, messages and how many seconds ago they said so. Only of senders
+-- that the ledger knows; nothing kept back is forgotten.
+WITH said AS (
+    SELECT b.source, b.waiting, clock_timestamp() - b.age_s * interval '1 second' AS asked_at
+    FROM unnest($1::text[], $2::bigint[], $3::float8[]) AS b (source, waiting, age_s)
+), done AS (
+    DELETE FROM ledger_backlogs b USING said s WHERE b.source = s.source AND s.waiting = 0
+)
+INSERT INTO ledger_backlogs AS b (source, waiting, asked_at)
+SELECT s.source, s.waiting, s.asked_at FROM said s
+WHERE s.waiting > 0 AND EXISTS (SELECT FROM ledger_epochs e WHERE e.source = s.source)
+ON CONFLICT (source) DO UPDATE SET waiting = excluded.waiting, asked_at = excluded.asked_at;
 
 -- name: dropped
 -- Epochs of some senders ($1, null: all) that were dropped, and why.
@@ -63,7 +141,7 @@ WHERE macaddress = ANY ($1::text[]) OR uuid::text = ANY ($2::text[]) OR external
 SELECT g.source, g.epoch, g.asked,
        ARRAY(SELECT r FROM unnest(g.noted - g.gone) r LIMIT $2) AS ranges
 FROM ledger_gaps g
-WHERE g.ask_at <= clock_timestamp() AND g.source LIKE 'mac:%'
+WHERE g.ask_at <= clock_timestamp() AND (g.source LIKE 'mac:%' OR g.source LIKE 'uuid:%')
 ORDER BY g.ask_at LIMIT $1::integer;
 
 -- name: asked
@@ -76,12 +154,17 @@ FROM unnest($1::text[], $2::bigint[], $3::float8[]) AS a (source, epoch, pause_s
 WHERE (g.source, g.epoch) = (a.source, a.epoch);
 
 -- name: answered
--- Note what sender $1 says about epoch $2: sent again $3, gone $4. Only what was noted as a gap counts.
+-- Note what sender $1 says about epoch $2: sent again $3, gone $4, waiting for their turn $5; ask again in $6
+-- seconds. Only what was noted as a gap counts. What it said last goes first, but gone is gone.
 UPDATE ledger_gaps g SET
-    again = g.noted * (g.again + $3::int8multirange), gone = g.noted * (g.gone + $4::int8multirange),
-    asked = CASE WHEN g.noted && ($3::int8multirange + $4::int8multirange) THEN 0 ELSE g.asked END,
+    again = g.noted * (g.again + $3::int8multirange) - $5::int8multirange,
+    gone = g.noted * (g.gone + $4::int8multirange),
+    waiting = g.noted * (g.waiting + $5::int8multirange) - $3::int8multirange,
+    answered_at = clock_timestamp(),
+    asked = CASE WHEN g.noted && ($3::int8multirange + $4::int8multirange + $5::int8multirange) THEN 0
+                 ELSE g.asked END,
     ask_at = CASE WHEN isempty(g.noted - (g.gone + $4::int8multirange)) THEN NULL
-                  ELSE clock_timestamp() + $5::float8 * interval '1 second' END
+                  ELSE clock_timestamp() + $6::float8 * interval '1 second' END
 WHERE (g.source, g.epoch) = ($1::text, $2::bigint)
 RETURNING g.asked;
 
@@ -90,7 +173,7 @@ RETURNING g.asked;
 SELECT e.source, e.epoch, e.highest AS sent, clock_timestamp() AS at,
        ARRAY(SELECT r FROM unnest(ledger_missing(e.received, 1, e.highest)) r LIMIT $3) AS missing
 FROM ledger_epochs e
-WHERE e.source LIKE 'mac:%' AND e.folded_at > coalesce(e.confirmed_at, '-infinity')
+WHERE (e.source LIKE 'mac:%' OR e.source LIKE 'uuid:%') AND e.folded_at > coalesce(e.confirmed_at, '-infinity')
     AND coalesce(e.confirmed_at, e.first_at - interval '1 day') <= clock_timestamp() - $1::float8 * interval '1 second'
     AND e.floor = 1
 LIMIT $2::integer;
@@ -114,9 +197,28 @@ WHERE source = ANY ($1::text[]) ORDER BY source, until DESC;
 
 -- name: store_receipts
 -- Keep receipts: arrays of sender and body, until $3.
-INSERT INTO ledger_receipts (source, until, issued_at, body)
-SELECT r.source, $3::timestamptz, clock_timestamp(), r.body FROM unnest($1::text[], $2::text[]) AS r (source, body)
+INSERT INTO ledger_receipts (source, until, issued_at, body, send_at)
+SELECT r.source, $3::timestamptz, clock_timestamp(), r.body,
+       CASE WHEN r.source LIKE 'mac:%' OR r.source LIKE 'uuid:%' THEN clock_timestamp() ELSE 'infinity' END
+FROM unnest($1::text[], $2::text[]) AS r (source, body)
 ON CONFLICT DO NOTHING RETURNING source;
+
+-- name: receipts_unsent
+-- Receipts that are to go to their senders now: at most $1.
+SELECT source, until, body FROM ledger_receipts
+WHERE sent_at IS NULL AND send_at <= clock_timestamp() AND send_at < 'infinity'
+ORDER BY send_at LIMIT $1::integer;
+
+-- name: receipts_sent
+-- Note receipts that the broker took: arrays of sender and time.
+UPDATE ledger_receipts r SET sent_at = clock_timestamp()
+FROM unnest($1::text[], $2::timestamptz[]) AS s (source, until) WHERE (r.source, r.until) = (s.source, s.until);
+
+-- name: receipts_refused
+-- Try receipts again: arrays of sender, time and seconds from now (null: never).
+UPDATE ledger_receipts r SET send_at = coalesce(clock_timestamp() + s.pause_s * interval '1 second', 'infinity')
+FROM unnest($1::text[], $2::timestamptz[], $3::float8[]) AS s (source, until, pause_s)
+WHERE (r.source, r.until) = (s.source, s.until);
 
 -- name: receipts
 -- Receipts of senders $1 (null: all) until after $2 and at most $3, behind time $4 and sender $5.
@@ -132,6 +234,10 @@ WITH gone AS (
     DELETE FROM ledger_epochs WHERE last_at < $1::timestamptz RETURNING source, highest, stored, last_at
 ), receipts AS (
     DELETE FROM ledger_receipts WHERE until < $1::timestamptz
+), stages AS (
+    DELETE FROM ledger_stages WHERE looked_at < clock_timestamp() - interval '7 days'
+), backlogs AS (
+    DELETE FROM ledger_backlogs WHERE asked_at < $1::timestamptz
 )
 INSERT INTO ledger_dropped AS d (source, reason, epochs, sent, stored, last_at)
 SELECT source, 'too_old', count(*), sum(highest), sum(stored), max(last_at) FROM gone GROUP BY source

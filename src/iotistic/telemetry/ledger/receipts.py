@@ -20,7 +20,7 @@ from iotistic.contracts.delivery import SignatureInvalid, signature_of, unsigned
 from iotistic.kernel.errors import Invalid
 from iotistic.kernel.files import PUBLIC, write_atomic
 from iotistic.telemetry.ledger.metrics import RECEIPTS
-from iotistic.telemetry.ledger.repository import MOST_GAPS, Chosen, LedgerRepository, spans
+from iotistic.telemetry.ledger.repository import MOST_GAPS, Chosen, LedgerRepository
 from iotistic.telemetry.query.times import iso
 from iotistic.telemetry.statements import Record
 
@@ -139,9 +139,10 @@ class Notary:
         entries = await self._repository.page(
             Chosen(sources, start, until), after=("", -1), limit=_A_ROUND * 32
         )
-        by_source: dict[str, list[Record]] = {source: [] for source in sources}
+        gaps = await self._repository.gaps(entries)
+        by_source: dict[str, list[dict[str, Any]]] = {source: [] for source in sources}
         for entry in entries:
-            by_source[entry["source"]].append(entry)
+            by_source[entry["source"]].append(_epoch(entry, gaps.get((entry["source"], entry["epoch"]), [])))
         bodies: dict[str, str] = {}
         for source, found in by_source.items():
             previous = digest_of(before[source]) if source in before else None
@@ -153,7 +154,12 @@ class Notary:
 
 
 def _statement(
-    source: str, entries: Sequence[Record], *, start: datetime, until: datetime, previous: str | None
+    source: str,
+    epochs: Sequence[dict[str, Any]],
+    *,
+    start: datetime,
+    until: datetime,
+    previous: str | None,
 ) -> dict[str, Any]:
     return {
         "version": _VERSION,
@@ -161,19 +167,17 @@ def _statement(
         "from": iso(start),
         "until": iso(until),
         "previous": previous,
-        "epochs": [_epoch(entry) for entry in entries],
+        "epochs": epochs,
     }
 
 
-def _epoch(entry: Record) -> dict[str, Any]:
-    stages = ("on_the_way", "unanswered", "pipeline", "device")
-    missing = sorted(span for stage in stages for span in spans(entry[stage]))
+def _epoch(entry: Record, gaps: Sequence[Record]) -> dict[str, Any]:
     return {
         "epoch": entry["epoch"],
         "sent": entry["sent"],
         "stored": entry["stored"],
         "missing": entry["missing"],
-        "missing_ranges": [list(span) for span in missing[:MOST_GAPS]],
+        "missing_ranges": sorted([gap["first"], gap["last"]] for gap in gaps)[:MOST_GAPS],
         "duplicates": entry["duplicates"],
         "healed": int(entry["healed"]),
         "first_at": iso(entry["first_at"]),

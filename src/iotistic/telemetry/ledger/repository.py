@@ -1,16 +1,18 @@
 """Rows of the ledger."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import asyncpg
 
+from iotistic.telemetry.ledger.healing import Bucket
 from iotistic.telemetry.ledger.model import Span, sender_keys
 from iotistic.telemetry.statements import Record, Statements
 
 MOST_GAPS = 100
-"""Ranges shown of each stage of one epoch."""
+"""Ranges shown of each kind of one epoch."""
 _FOLD_BATCHES = 20
 
 
@@ -27,6 +29,14 @@ class Chosen:
     def arguments(self) -> tuple[object, ...]:
         """The parameters that the statements begin with."""
         return self.sources, self.start, self.end, self.only_missing
+
+
+class Answer(NamedTuple):
+    """What a sender says about missing messages."""
+
+    again: Sequence[Span] = ()
+    gone: Sequence[Span] = ()
+    waiting: Sequence[Span] = ()
 
 
 class LedgerRepository:
@@ -50,6 +60,17 @@ class LedgerRepository:
         """Return how many batches wait to be added, a thousand at most."""
         return (await self._statements.fetch("waiting"))[0]["batches"]
 
+    async def heal(self, since: datetime | None) -> tuple[datetime, list[tuple[float, int]]]:
+        """Count what was filled in epochs that changed since then (None: all).
+
+        Returns the time of this look, and for each run of messages that came, for how many seconds it had
+        been missing, and how many they are.
+        """
+        rows = await self._statements.fetch("heal", since)
+        return rows[0]["at"], [
+            (row["missing_s"], row["messages"]) for row in rows if row["messages"] is not None
+        ]
+
     async def watch(self, watermark: timedelta) -> int:
         """Look at all gaps; return how many epochs have one that is older than the watermark."""
         return (await self._statements.fetch("watch", watermark))[0]["with_gaps"]
@@ -59,8 +80,36 @@ class LedgerRepository:
         return (await self._statements.fetch("totals", *chosen.arguments))[0]
 
     async def page(self, chosen: Chosen, *, after: tuple[str, int], limit: int) -> Sequence[Record]:
-        """Return epochs by sender and epoch, with what is missing."""
-        return await self._statements.fetch("page", *chosen.arguments, *after, limit, MOST_GAPS)
+        """Return epochs by sender and epoch."""
+        return await self._statements.fetch("page", *chosen.arguments, *after, limit)
+
+    async def gaps(self, epochs: Sequence[Record]) -> dict[tuple[str, int], list[Record]]:
+        """Return what is missing of some epochs by sender and epoch: `kind`, `first`, `last`, `since`.
+
+        Kinds are young (not noted yet), and what the sender says: gone, waiting, again, unanswered.
+        """
+        return _by_epoch(await self._statements.fetch("gaps", *_keys(epochs), MOST_GAPS))
+
+    async def healing(self, chosen: Chosen) -> list[Bucket]:
+        """Return how long healed messages of a selection had been missing."""
+        rows = await self._statements.fetch("healing", *chosen.arguments)
+        return [Bucket(row["messages"], row["longest_s"]) for row in rows]
+
+    async def healing_of(self, epochs: Sequence[Record]) -> dict[tuple[str, int], list[Bucket]]:
+        """Return the same of some epochs, by sender and epoch."""
+        found = _by_epoch(await self._statements.fetch("healing_of", *_keys(epochs)))
+        return {
+            key: [Bucket(row["messages"], row["longest_s"]) for row in rows] for key, rows in found.items()
+        }
+
+    async def senders(self, sources: Sequence[str]) -> Mapping[str, Record]:
+        """Return when senders were last heard of, and what they keep back, by sender."""
+        rows = await self._statements.fetch("senders", list(sources))
+        return {row["source"]: row for row in rows}
+
+    async def note_backlogs(self, said: Sequence[tuple[str, int, float]]) -> None:
+        """Note senders, how many messages they keep back, and how many seconds ago they said so."""
+        await self._statements.fetch("note_backlogs", *map(list, zip(*said, strict=True)))
 
     async def dropped(self, sources: list[str] | None) -> Sequence[Record]:
         """Return what the ledger does not keep any more."""
@@ -83,11 +132,9 @@ class LedgerRepository:
         """Note senders and epochs that were asked for, and the seconds until they may be again."""
         await self._statements.fetch("asked", *map(list, zip(*asked, strict=True)))
 
-    async def note_answer(
-        self, source: str, epoch: int, *, again: Sequence[Span], gone: Sequence[Span], pause_s: float
-    ) -> bool:
+    async def note_answer(self, source: str, epoch: int, answer: Answer, *, pause_s: float) -> bool:
         """Note an answer; tell whether there was a gap that it speaks of."""
-        arguments = _multirange(again), _multirange(gone), pause_s
+        arguments = *map(_multirange, (answer.again, answer.gone, answer.waiting)), pause_s
         return bool(await self._statements.fetch("answered", source, epoch, *arguments))
 
     async def unconfirmed(self, *, older_s: float, limit: int, ranges: int) -> Sequence[Record]:
@@ -111,6 +158,20 @@ class LedgerRepository:
         """Keep receipts by sender; one that is there already stays."""
         await self._statements.fetch("store_receipts", list(bodies), list(bodies.values()), until)
 
+    async def receipts_unsent(self, *, limit: int) -> Sequence[Record]:
+        """Return receipts that are to go to their senders now."""
+        return await self._statements.fetch("receipts_unsent", limit)
+
+    async def note_receipts_sent(self, sent: Sequence[Record]) -> None:
+        """Note receipts that the broker took."""
+        await self._statements.fetch("receipts_sent", *_places(sent))
+
+    async def note_receipts_refused(
+        self, refused: Sequence[Record], pauses_s: Sequence[float | None]
+    ) -> None:
+        """Note when each may be tried again (None: never)."""
+        await self._statements.fetch("receipts_refused", *_places(refused), list(pauses_s))
+
     async def receipts(self, chosen: Chosen, *, after: tuple[datetime, str], limit: int) -> Sequence[Record]:
         """Return receipts by time and sender."""
         return await self._statements.fetch(
@@ -129,3 +190,18 @@ def spans(ranges: Sequence[asyncpg.Range]) -> list[Span]:
 
 def _multirange(given: Sequence[Span]) -> list[asyncpg.Range]:
     return [asyncpg.Range(span.first, span.last, lower_inc=True, upper_inc=True) for span in given]
+
+
+def _keys(epochs: Sequence[Record]) -> tuple[list[str], list[int]]:
+    return [row["source"] for row in epochs], [row["epoch"] for row in epochs]
+
+
+def _places(receipts: Sequence[Record]) -> tuple[list[str], list[datetime]]:
+    return [row["source"] for row in receipts], [row["until"] for row in receipts]
+
+
+def _by_epoch(rows: Iterable[Record]) -> dict[tuple[str, int], list[Record]]:
+    found: dict[tuple[str, int], list[Record]] = {}
+    for row in rows:
+        found.setdefault((row["source"], row["epoch"]), []).append(row)
+    return found
