@@ -31,9 +31,9 @@ class Wire:
         return TAKEN
 
 
-def ask(kept, *ranges, epoch=7, room=1000):
+def ask(kept, *ranges, epoch=7, room=1000, kept_back=()):
     wire = Wire(kept, room)
-    return *kept.answer(ResendRequest(epoch, list(ranges)), wire), wire.sent
+    return *kept.answer(ResendRequest(epoch, list(ranges)), wire, kept_back), wire.sent
 
 
 def test_numbers_begin_at_one_and_grow_by_one():
@@ -66,10 +66,16 @@ def test_what_it_no_longer_has_and_other_epochs_are_gone():
     assert ask(kept, (1, 2**50), epoch=6)[0] == ResendAnswer(6, gone=[(1, 2**50)])
 
 
-def test_what_waits_for_the_broker_or_for_a_grant_is_not_sent_twice():
+def test_what_waits_for_the_broker_is_not_sent_twice():
     answer, count, sent = ask(kept_with(3, settled=False), (1, 3))
 
-    assert (answer.again, count, sent) == ([(1, 3)], 0, [])
+    assert (answer.again, answer.waiting, count, sent) == ([(1, 3)], [], 0, [])
+
+
+def test_what_waits_for_a_grant_is_said_to_wait():
+    answer, count, sent = ask(kept_with(5, settled=False), (1, 4), kept_back={2, 3, 5})
+
+    assert (answer.again, answer.waiting, answer.gone, count, sent) == ([(1, 1), (4, 4)], [(2, 3)], [], 0, [])
 
 
 def test_what_was_sent_again_waits_until_the_broker_took_it():

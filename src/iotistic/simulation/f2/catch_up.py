@@ -75,6 +75,11 @@ class CatchUp:
         return len(self._kept)
 
     @property
+    def numbers(self) -> Iterable[int]:
+        """What is kept back, in its order."""
+        return self._kept
+
+    @property
     def busy(self) -> bool:
         """Whether `act` may have something to do."""
         return self.step not in (Step.AWAY, Step.DONE)

@@ -4,7 +4,7 @@ What the broker has not acknowledged is never dropped here (whoever adds to it b
 the oldest goes first when there is too much.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -79,17 +79,23 @@ class Kept:
             del self._settled[number]
         return len(stored)
 
-    def answer(self, asked: ResendRequest, send: Callable[[int], bool]) -> tuple[ResendAnswer, int]:
+    def answer(
+        self, asked: ResendRequest, send: Callable[[int], bool], kept_back: Container[int] = ()
+    ) -> tuple[ResendAnswer, int]:
         """Send what is asked for and still kept; return the answer, and how many messages were sent again.
 
-        What waits for the broker, or for its turn after an outage, is on its way already. What `send` does
-        not take now is neither in `again` nor in `gone`, and will be asked for once more.
+        What waits for the broker is on its way, and what is `kept_back` after an outage will be: neither is
+        sent twice. What `send` does not take now is left out of the answer, and will be asked for once more.
         """
         if asked.epoch != self.epoch:
             return ResendAnswer(asked.epoch, gone=asked.ranges), 0
         again: list[int] = []
+        waiting: list[int] = []
         count = 0
         for number in sorted(_numbers(asked.ranges, self._held())):
+            if number in kept_back:
+                waiting.append(number)
+                continue
             if number in self._settled:
                 if not send(number):
                     break
@@ -97,7 +103,7 @@ class Kept:
                 count += 1
             again.append(number)
         gone = [span for first, last in asked.ranges for span in self._gone(first, last)]
-        return ResendAnswer(self.epoch, _ranges(again), gone), count
+        return ResendAnswer(self.epoch, _ranges(again), gone, _ranges(waiting)), count
 
     def _held(self) -> Iterable[int]:
         return chain(self._waiting, self._settled)

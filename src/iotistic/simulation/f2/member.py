@@ -126,6 +126,8 @@ class Member:
                 self._tally.confirmed += self.kept.confirmed(parse_confirmation(message.payload))
             case b"resend":
                 self._send_again(message.payload)
+            case b"signed-receipt":
+                self._tally.receipts += 1
             case b"backlog":
                 answer = parse_grant(message.payload)
                 self._tally.granted += answer.grant
@@ -165,7 +167,7 @@ class Member:
         def send(number: int) -> bool:
             return self._offer(*self.kept.message(number), number, Why.ASKED_FOR)
 
-        answer, count = self.kept.answer(parse_request(payload), send)
+        answer, count = self.kept.answer(parse_request(payload), send, set(self.catch_up.numbers))
         self._tally.resend_requests += 1
         self._tally.resent += count
         self._tally.published += count

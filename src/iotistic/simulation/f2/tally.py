@@ -33,6 +33,7 @@ class Tally:
     skipped: int = 0
     commands: int = 0
     confirmed: int = 0
+    receipts: int = 0
     resend_requests: int = 0
     resent: int = 0
     kept_back: int = 0
@@ -97,6 +98,7 @@ class Tally:
             "skipped": self.skipped,
             "refused": dict(self.refused),
             "confirmed": self.confirmed,
+            "receipts": self.receipts,
             "resend_requests": self.resend_requests,
             "resent": self.resent,
             "kept_back": self.kept_back,
