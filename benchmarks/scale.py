@@ -61,7 +61,7 @@ def run(quick: bool, report: Report) -> None:
         home = Home(Path(folder) / "home")
         home.create()
         authority = BenchAuthority(home.path / "authority")
-        _enrol(home, authority, sizes.controllers)
+        enrol(home, authority, sizes.controllers)
         report.progress(f"{sizes.controllers} devices have certificates")
         with broker_alone(home, authority) as broker, _simulator(home, authority, broker, sizes) as simulator:
             _measure(simulator, broker, sizes, report)
@@ -181,7 +181,7 @@ def _simulator(
         child.wait()
 
 
-def _enrol(home: Home, authority: BenchAuthority, count: int) -> None:
+def enrol(home: Home, authority: BenchAuthority, count: int) -> None:
     """Put certificates where the simulator keeps what it got from a certificate authority."""
     fingerprint = Authority("", authority.certificate, SecretStr("")).fingerprint
     with CredentialStore(home.simulator, authority=fingerprint) as store:
