@@ -1,15 +1,18 @@
-"""The maintenance process: partitions made ahead, rollups kept up, what is too old dropped, the ledger kept.
+"""The maintenance process: keeps the storage and the ledger, and grants backlogs.
 
-It may be killed at any point, run twice, and start before the database does.
+Partitions are made ahead, rollups kept up, what is too old is dropped. It may be killed at any point, run
+twice, and start before the database does.
 """
 
 import asyncio
 import signal
+from typing import Protocol
 
 import asyncpg
 import structlog
 
 from iotistic.entrypoints import catalogue
+from iotistic.entrypoints.catchup import CatchupPart, CatchupPartSettings
 from iotistic.entrypoints.ledger import LedgerPart, LedgerPartSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, database_errors
@@ -28,7 +31,13 @@ _DRAIN_WITHIN_S = 10.0
 
 
 class MaintenanceSettings(
-    DatabaseSettings, RollupSettings, RetentionSettings, LedgerPartSettings, MetricsSettings, LogSettings
+    DatabaseSettings,
+    RollupSettings,
+    RetentionSettings,
+    LedgerPartSettings,
+    CatchupPartSettings,
+    MetricsSettings,
+    LogSettings,
 ):
     """Settings of the maintenance process."""
 
@@ -45,7 +54,7 @@ async def run(settings: MaintenanceSettings) -> None:
     # No connection is opened here, so a database that is away keeps nobody from starting.
     pool = await create_pool(settings, application_name="iotistic-maintenance", min_size=0)
     keeper = Keeper(pool, settings, settings)
-    ledger = LedgerPart(pool, settings)
+    parts = (keeper, LedgerPart(pool, settings), CatchupPart(settings.dsn, settings))
     app = create_app(
         title="Iotistic maintenance",
         version=catalogue.version(),
@@ -60,22 +69,31 @@ async def run(settings: MaintenanceSettings) -> None:
     try:
         async with await serve(app, host=settings.metrics_host, port=settings.metrics_port) as server:
             log.info("maintenance.started", host=settings.metrics_host, port=server.port)
-            await _until(stopping, keeper, ledger)
+            await _until(stopping, *parts)
     finally:
         pool.terminate()
     log.info("maintenance.stopped")
 
 
-async def _until(stopping: asyncio.Event, keeper: Keeper, ledger: LedgerPart) -> None:
-    working = [
-        asyncio.create_task(keeper.run(), name="keeper"),
-        asyncio.create_task(ledger.run(), name="ledger"),
-    ]
+class Part(Protocol):
+    """One of the things that this process does."""
+
+    async def run(self) -> None:
+        """Do it until `stop` is called."""
+        ...
+
+    def stop(self) -> None:
+        """Take up no further work."""
+        ...
+
+
+async def _until(stopping: asyncio.Event, *parts: Part) -> None:
+    working = [asyncio.create_task(part.run(), name=type(part).__name__) for part in parts]
     told = asyncio.create_task(stopping.wait(), name="signal")
     await asyncio.wait((*working, told), return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
-    keeper.stop()
-    ledger.stop()
+    for part in parts:
+        part.stop()
     try:
         await asyncio.wait_for(asyncio.gather(*working), _DRAIN_WITHIN_S)
     except TimeoutError:

@@ -51,10 +51,18 @@ class MqttClient:
         return self._session is not None
 
     async def publish(
-        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, within_s: float = 30
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        within_s: float = 30,
+        expiry_s: int | None = None,
     ) -> None:
         """Return once the broker has acknowledged the message (QoS 1).
 
+        `expiry_s` is how long the broker keeps it for somebody who is away; as long as it likes when unset.
         Waits for a lost connection to come back and sends again, `within_s` seconds altogether. Raises
         PublishDenied when the broker refuses, BrokerUnavailable when the time is over.
         """
@@ -62,7 +70,9 @@ class MqttClient:
         while (left := deadline - time.monotonic()) > 0:
             try:
                 session = await self._connected(left)
-                await session.publish_confirmed(topic, payload, qos=qos, retain=retain, within_s=left)
+                await session.publish_confirmed(
+                    topic, payload, qos=qos, retain=retain, within_s=left, expiry_s=expiry_s
+                )
             except TimeoutError:
                 break
             except aiomqtt.MqttError:

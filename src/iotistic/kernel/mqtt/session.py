@@ -9,6 +9,7 @@ from typing import Any
 
 import aiomqtt
 from paho.mqtt.client import MQTT_ERR_SUCCESS, Client
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -24,13 +25,24 @@ class Session(aiomqtt.Client):
         super().__init__(*args, **options)
 
     async def publish_confirmed(
-        self, topic: str, payload: bytes, *, qos: int, retain: bool, within_s: float
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        within_s: float,
+        expiry_s: int | None = None,
     ) -> None:
         """Publish and return once the broker has the message (QoS 1), or the socket (QoS 0).
 
         Raises PublishDenied with the broker's reason, aiomqtt.MqttError or TimeoutError otherwise.
         """
-        sent = self._client.publish(topic, payload, qos, retain)
+        properties = None
+        if expiry_s is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # pyright: ignore[reportUnknownVariableType]
+            properties.MessageExpiryInterval = expiry_s
+        sent = self._client.publish(topic, payload, qos, retain, properties)
         if sent.rc != MQTT_ERR_SUCCESS:
             raise aiomqtt.MqttCodeError(sent.rc)
         if qos == 0:
