@@ -128,12 +128,12 @@ def _read_service(value: object, app_id: str, path: str, faults: list[Fault]) ->
     service.read("appName", text)
     state = service.read("state", choice(ServiceState)) or ServiceState.RUNNING
     image = service.read("imageName", image_of)
-    config = _read_config(service, image)
+    config = read_config(service, image)
     service.refuse_others(_COMPOSE)
     return Service(ServiceKey(app_id, service_id or ""), name or "", config, state)
 
 
-def _read_config(service: Reader, image: str | None) -> ServiceConfig:
+def read_config(service: Reader, image: str | None) -> ServiceConfig:
     """Read the configuration: in `config`, with what stands flat beside the service's name below it."""
     flat: dict[str, object] = {name: service.raw(name) for name in _FLAT if service.has(name)}
     given = service.raw("config")

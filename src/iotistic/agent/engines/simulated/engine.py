@@ -1,0 +1,138 @@
+"""The simulated device behind the interface of engines: takes time, and fails as often as it is told to."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+
+from iotistic.agent.engines.errors import EngineUnavailable
+from iotistic.agent.engines.port import Event, Progress
+from iotistic.agent.engines.simulated.world import Behaviour, World
+from iotistic.planning.model import Current, Named, Service, ServiceConfig
+
+_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the simulated engine works: seconds for each call and each download, and a chance of failure."""
+
+    call_s: float = 0.0
+    fetch_s: float = 0.0
+    failing: float = 0.0
+    seed: int = 1
+
+
+class SimulatedEngine:
+    """An engine without containers."""
+
+    name = "simulated"
+    shares_ports = False
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        manner: Manner | None = None,
+        behaviours: Mapping[str, Behaviour] | None = None,
+    ) -> None:
+        self._clock, self._manner = clock, manner or Manner()
+        self._chance = random.Random(self._manner.seed)  # noqa: S311  a simulator is to repeat itself
+        self._listeners: set[asyncio.Queue[Event]] = set()
+        self.world = World(behaviours, self._tell)
+
+    async def observe(self) -> Current:
+        """Return what there is."""
+        self.world.pass_time(self._clock())
+        return self.world.observe()
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what happens from now on."""
+        heard: asyncio.Queue[Event] = asyncio.Queue()
+        self._listeners.add(heard)
+        try:
+            while True:
+                yield await heard.get()
+        finally:
+            self._listeners.discard(heard)
+
+    async def fetch(self, image: str, tell: Callable[[Progress], None]) -> None:
+        """Get an image, in a few parts."""
+        for part in range(_PARTS):
+            tell(Progress(part, _PARTS))
+            await asyncio.sleep(self._manner.fetch_s / _PARTS)
+        await self._pass()
+        self.world.fetch(image)
+
+    async def create(self, service: Service) -> str:
+        """Make a container."""
+        await self._pass()
+        return self.world.create(service)
+
+    async def start(self, container_id: str) -> None:
+        """Start a container."""
+        await self._pass()
+        self.world.start(container_id)
+
+    async def stop(self, container_id: str, within_s: int) -> None:  # noqa: ARG002  nothing here takes longer
+        """End a container's processes."""
+        await self._pass()
+        self.world.stop(container_id)
+
+    async def remove(self, container_id: str) -> None:
+        """Remove a container."""
+        await self._pass()
+        self.world.remove(container_id)
+
+    async def pause(self, container_id: str) -> None:
+        """Freeze a container."""
+        await self._pass()
+        self.world.pause(container_id)
+
+    async def unpause(self, container_id: str) -> None:
+        """Let a container go on."""
+        await self._pass()
+        self.world.unpause(container_id)
+
+    async def update(self, container_id: str, name: str, config: ServiceConfig) -> None:
+        """Change a living container."""
+        await self._pass()
+        self.world.update(container_id, name, config)
+
+    async def create_network(self, network: Named) -> None:
+        """Make a network."""
+        await self._pass()
+        self.world.networks.add(network)
+
+    async def remove_network(self, network: Named) -> None:
+        """Remove a network."""
+        await self._pass()
+        self.world.remove_network(network)
+
+    async def create_volume(self, volume: Named) -> None:
+        """Make a volume."""
+        await self._pass()
+        self.world.create_volume(volume)
+
+    async def remove_volume(self, volume: Named) -> None:
+        """Remove a volume."""
+        await self._pass()
+        self.world.remove_volume(volume)
+
+    async def remove_image(self, image: str) -> None:
+        """Remove an image."""
+        await self._pass()
+        self.world.remove_image(image)
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
+    async def _pass(self) -> None:
+        """Let the time pass that a call takes; sometimes it fails."""
+        await asyncio.sleep(self._manner.call_s)
+        self.world.pass_time(self._clock())
+        if self._manner.failing and self._chance.random() < self._manner.failing:
+            raise EngineUnavailable("the simulated engine fails now and then")
+
+    def _tell(self, event: Event) -> None:
+        for heard in self._listeners:
+            heard.put_nowait(event)
