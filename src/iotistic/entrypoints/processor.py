@@ -12,12 +12,15 @@ from iotistic.entrypoints.sharing import ForgettingDirectory, Shared, sharing
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
 from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.telemetry.decode.decoder import Decoder
+from iotistic.telemetry.ledger.looks import Stages
+from iotistic.telemetry.ledger.model import Stage
 from iotistic.telemetry.resolve.directory import PostgresDirectory, hear_changes
 from iotistic.telemetry.resolve.resolver import Resolver
 from iotistic.telemetry.transports.kafka.consumer import BatchConsumer, ReadOptions
 from iotistic.telemetry.transports.kafka.observing import ConsumerMetrics, StageMetrics
 from iotistic.telemetry.transports.kafka.processor import Processor, ProcessorTopics
 from iotistic.telemetry.transports.kafka.producer import BatchProducer
+from iotistic.telemetry.transports.kafka.progress import GroupProgress
 from iotistic.telemetry.transports.kafka.relaying import Relay
 from iotistic.telemetry.transports.kafka.settings import ProcessorBatchSettings
 from iotistic.telemetry.transports.kafka.topics import ensure_topics
@@ -48,13 +51,13 @@ async def run(settings: ProcessorSettings, name: str) -> None:
     try:
         async with sharing(settings, name=name) as shared:
             directory = shared.directory(PostgresDirectory(pool, settings.unknown_devices), pool)
-            await _work(settings, name, shared, directory)
+            await _work(settings, name, shared, directory, Stages(pool))
     finally:
         pool.terminate()
 
 
 async def _work(
-    settings: ProcessorSettings, name: str, shared: Shared, directory: ForgettingDirectory
+    settings: ProcessorSettings, name: str, shared: Shared, directory: ForgettingDirectory, stages: Stages
 ) -> None:
     metrics = StageMetrics()
     resolver = Resolver(directory, trace=True)
@@ -69,7 +72,11 @@ async def _work(
         metrics,
         topics,
     )
-    consumer = BatchConsumer(settings.kafka_client, _reading(settings), ConsumerMetrics())
+    reading = _reading(settings)
+    consumer = BatchConsumer(settings.kafka_client, reading, ConsumerMetrics())
+    progress = GroupProgress(
+        settings.kafka_client, group=reading.group, topics=reading.topics, stage=Stage.RAW_TOPIC
+    )
     checks = {
         "kafka": lambda: _ask(processor, consumer),
         "database": lambda: complain(processor.database_away),
@@ -86,7 +93,7 @@ async def _work(
             name,
             checks=checks,
             work=Relay(consumer, processor, metrics).run,
-            beside=(hear_changes(settings.dsn, forget),),
+            beside=(hear_changes(settings.dsn, forget), progress.report(stages)),
         )
     finally:
         producer.close()

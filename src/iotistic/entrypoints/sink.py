@@ -10,14 +10,17 @@ import functools
 from iotistic.entrypoints.pipeline import StageSettings, complain, serve_stage, start
 from iotistic.entrypoints.sharing import Shared, sharing
 from iotistic.kernel.home import HomeSettings
-from iotistic.kernel.postgres.pool import DatabaseSettings
+from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
 from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.telemetry.catchup.reporting import LoadReporter, Meter, Reported
+from iotistic.telemetry.ledger.looks import Stages
+from iotistic.telemetry.ledger.model import Stage
 from iotistic.telemetry.live.reporting import LiveReporter
 from iotistic.telemetry.live.server import LiveFeedServer, socket_path
 from iotistic.telemetry.sink.sink import Sink
 from iotistic.telemetry.transports.kafka.consumer import BatchConsumer, ReadOptions
 from iotistic.telemetry.transports.kafka.observing import ConsumerMetrics, SinkMetrics
+from iotistic.telemetry.transports.kafka.progress import GroupProgress
 from iotistic.telemetry.transports.kafka.relaying import Relay
 from iotistic.telemetry.transports.kafka.settings import SinkBatchSettings
 from iotistic.telemetry.transports.kafka.topics import ensure_topics
@@ -36,11 +39,17 @@ def main() -> None:
 
 async def run(settings: SinkSettings, name: str) -> None:
     """Wire one sink and run it."""
-    async with sharing(settings, name=name) as shared:
-        await _work(settings, name, shared)
+    # The sink has a connection of its own; this is for what is noted beside.
+    one = settings.model_copy(update={"database_pool_size": 1})
+    pool = await create_pool(one, application_name=name, min_size=0)
+    try:
+        async with sharing(settings, name=name) as shared:
+            await _work(settings, name, shared, Stages(pool))
+    finally:
+        pool.terminate()
 
 
-async def _work(settings: SinkSettings, name: str, shared: Shared) -> None:
+async def _work(settings: SinkSettings, name: str, shared: Shared, stages: Stages) -> None:
     metrics = SinkMetrics()
     settings.home.run.mkdir(parents=True, exist_ok=True)
     feed = shared.feed(lambda: LiveFeedServer(socket_path(settings.home.run, name)))
@@ -63,6 +72,9 @@ async def _work(settings: SinkSettings, name: str, shared: Shared) -> None:
         settings.kafka_session_timeout_s,
     )
     consumer = BatchConsumer(settings.kafka_client, reading, ConsumerMetrics())
+    progress = GroupProgress(
+        settings.kafka_client, group=reading.group, topics=topics, stage=Stage.PROCESSED_TOPIC
+    )
     checks = {
         "kafka": consumer.check,
         "database": lambda: complain(writer.database_away),
@@ -82,7 +94,7 @@ async def _work(settings: SinkSettings, name: str, shared: Shared) -> None:
             name,
             checks=checks,
             work=Relay(consumer, writer, metrics).run,
-            beside=(reporter.report(), load.report()),
+            beside=(reporter.report(), load.report(), progress.report(stages)),
         )
     finally:
         await sink.close()
