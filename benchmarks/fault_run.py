@@ -22,7 +22,10 @@ _WARM_WITHIN_S = 60.0
 _LEAVES_WITHIN_S = 30.0
 _POLL_S = 0.05
 _OVERLAPPING = 0.25
+_ALONE_S = 0.5  # for which the broker takes messages that nobody fetches
 _FEWEST, _MOST = 2, 4  # members of a group during a storm
+
+TOGETHER = "connector, mosquitto"
 
 _ROWS = 'SELECT (extract(epoch FROM "timestamp") * 1000000)::bigint, count(*) FROM decoded_data GROUP BY 1'
 
@@ -89,6 +92,10 @@ class FaultRun:
     async def kills(self, count: int) -> list[Fault]:
         """Kill so many of `VICTIMS`, each of them at least once if there are enough kills."""
         return [await self._kill(victim) for victim in self._draw(count)]
+
+    async def losses(self, count: int) -> list[Fault]:
+        """Kill connector and broker together so many times: what only the broker held is gone, though acknowledged."""
+        return [await self._kill_both() for _ in range(count)]
 
     async def storm(self, count: int) -> list[Fault]:
         """Let members of both groups come and go, so many times."""
@@ -169,6 +176,14 @@ class FaultRun:
             await asyncio.sleep(self._chance.uniform(0, 0.6))  # kills fall at any instant of the work
         return fault
 
+    async def _kill_both(self) -> Fault:
+        fault = self.watch.broken(TOGETHER)
+        await self.site.kill("connector")
+        await asyncio.sleep(_ALONE_S)
+        await self.site.kill("mosquitto")
+        await self.until(lambda: fault.healed, _HEALS_WITHIN_S)
+        return fault
+
     async def _stir(self) -> Fault:
         kind = self._chance.choice(GROUPS)
         members = [child for child in self.site.members[kind] if child not in self._frozen]
@@ -176,6 +191,8 @@ class FaultRun:
         acts = {"kill -9": self._replace, "join": self._join, "leave": self._leave, "freeze": self._freeze}
         if len(members) <= _FEWEST:
             del acts["leave"]
+        if len(members) == 1:
+            del acts["freeze"]
         if len(members) >= _MOST:
             del acts["join"]
         what = self._chance.choice(sorted(acts))
@@ -250,5 +267,5 @@ def healing_table(faults: Sequence[Fault]) -> str:
         whole = [fault.whole_s or 0.0 for fault in some]
         figures = [[percentile(one, percent) for percent in (50, 99, 100)] for one in (flowing, whole)]
         told = "".join(f"{a:>13.2f}{b:>7.2f}{c:>7.2f}" for a, b, c in figures)
-        lines.append(f"{name:12}{len(some):>6}{told}")
+        lines.append(f"{name:20}{len(some):>6}{told}")
     return "\n".join(lines)

@@ -1,12 +1,13 @@
 """Kills, a rebalance storm and lost leaders under load: what is missing, what is double, how long healing takes.
 
-    FAULT_KILLS, FAULT_STORM, FAULT_LEADERS   how many of each (200, 40, 10; quick: 7, 4, 1)
-    FAULT_RATE                                messages a second (600; quick: 300)
-    FAULT_SEED                                what is drawn; printed, so that a run can be repeated
+    FAULT_KILLS, FAULT_LOSSES, FAULT_STORM, FAULT_LEADERS   how many of each (200, 10, 40, 10; quick: 7, 1, 4, 1)
+    FAULT_RATE                                              messages a second (600; quick: 300)
+    FAULT_SEED                                              what is drawn; printed, so that a run can be repeated
 
 Connector, processor, sink, Kafka, Redis, PostgreSQL and Mosquitto are killed with `kill -9` at random and
-started again at once; a quarter of the kills fall while the one before still heals. The account at the end
-compares the rows with what was published, and the ledger with both.
+started again at once; a quarter of the kills fall while the one before still heals. Then connector and
+Mosquitto die together, which loses what was acknowledged until devices are asked for it. The account at the
+end compares the rows with what was published, and the ledger with both.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ class FaultPlan:
     """How much is broken, under which load."""
 
     kills: int
+    losses: int
     storm: int
     leaders: int
     rate: int
@@ -38,6 +40,7 @@ class FaultPlan:
         """Take what the environment says."""
         return cls(
             _given("FAULT_KILLS", 7 if quick else 200),
+            _given("FAULT_LOSSES", 1 if quick else 10),
             _given("FAULT_STORM", 4 if quick else 40),
             _given("FAULT_LEADERS", 1 if quick else 10),
             _given("FAULT_RATE", 300 if quick else 600),
@@ -60,11 +63,13 @@ async def _run(plan: FaultPlan, report: Report) -> None:
         _under_load(site, plan, report) as faults,
     ):
         killed = await faults.kills(plan.kills)
+        both = await faults.losses(plan.losses)
         stirred = await faults.storm(plan.storm)
         account = await faults.account()
     _tell(report, "kill -9", killed)
+    _tell(report, "connector and broker together", both)
     _tell(report, "rebalance storm", stirred)
-    _tell_account(report, "kills and storm", account)
+    _tell_account(report, "all of it", account)
     async with (
         fault_site(SiteOptions(brokers=3)) as site,
         _under_load(site, plan, report) as faults,
@@ -82,7 +87,7 @@ def _under_load(site: FaultSite, plan: FaultPlan, report: Report) -> AbstractAsy
 
 
 def _tell(report: Report, name: str, faults: Sequence[Fault]) -> None:
-    report.console.print(f"\n{name}: seconds\n{healing_table(faults)}\n", highlight=False)
+    report.console.print(f"\n{name}: seconds\n{healing_table(faults)}\n", highlight=False, soft_wrap=True)
     report.add(f"{name}: times", len(faults), "times")
     for what in ("flowing", "whole"):
         seconds = [getattr(fault, f"{what}_s") or 0.0 for fault in faults]
@@ -92,7 +97,7 @@ def _tell(report: Report, name: str, faults: Sequence[Fault]) -> None:
 
 
 def _tell_account(report: Report, name: str, account: Account) -> None:
-    report.console.print(account.table, highlight=False, markup=False)
+    report.console.print(account.table, highlight=False, markup=False, soft_wrap=True)
     report.add(f"{name}: messages published", account.messages, "messages")
     report.add(f"{name}: sent again because the ledger asked", account.sent_again, "messages")
     report.add(f"{name}: readings published", account.readings, "readings")

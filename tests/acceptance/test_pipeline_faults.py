@@ -1,6 +1,6 @@
 """The whole pipeline over Kafka under load, and everything in it killed: stored once, and the ledger says so.
 
-FAULT_KILLS, FAULT_STORM and FAULT_LEADERS make it longer, FAULT_SEED repeats a run; `iotistic bench faults`
+FAULT_KILLS, FAULT_LOSSES, FAULT_STORM and FAULT_LEADERS make it longer, FAULT_SEED repeats a run; `iotistic bench faults`
 is the same at length, with the times to heal.
 """
 
@@ -27,15 +27,17 @@ def tell(*lines):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-async def test_kills_of_everything_and_a_rebalance_storm_lose_and_double_nothing():
+async def test_kills_of_everything_a_broker_that_forgets_and_a_rebalance_storm_lose_and_double_nothing():
     tell(str(PLAN))
     async with fault_site(QUICK) as site, under_load(site) as run:
         killed = await run.kills(PLAN.kills)
+        forgotten = await run.losses(PLAN.losses)
         stirred = await run.storm(PLAN.storm)
         account = await run.account()
 
-        tell(account.table, healing_table(killed), healing_table(stirred), str(account))
+        tell(account.table, *map(healing_table, (killed, forgotten, stirred)), str(account))
         assert len({fault.what for fault in killed}) == min(PLAN.kills, len(VICTIMS))
+        assert account.sent_again > 0
         assert account.is_whole
 
 

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from broker_fixtures import broker, broker_folder, own_broker, session_broker  # noqa: F401 - fixtures for all
 from databases import fresh_database, migrated_database
-from kafka_fixtures import kafka, suffix, three_kafkas  # noqa: F401 - fixtures for all
+from kafka_fixtures import kafka, suffix  # noqa: F401 - fixtures for all
 from timescale_fixtures import (  # noqa: F401 - fixtures for all
     empty_timescale_database,
     parametrize_stores,

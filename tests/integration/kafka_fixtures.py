@@ -1,4 +1,4 @@
-"""A real Kafka (KRaft): `kafka` serves the whole session, `three_kafkas` one test.
+"""A real Kafka (KRaft), `kafka`, that serves the whole session.
 
 Who kills the session's broker starts it again; its data outlive it.
 
@@ -19,18 +19,8 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaCluster]:
     """One broker for all tests."""
-    yield from _running(nodes=1)
-
-
-@pytest.fixture
-def three_kafkas() -> Iterator[KafkaCluster]:
-    """Three brokers for one test."""
-    yield from _running(nodes=3)
-
-
-def _running(*, nodes: int) -> Iterator[KafkaCluster]:
     with tempfile.TemporaryDirectory(prefix="iotistic-kafka-", ignore_cleanup_errors=True) as folder:
-        cluster = KafkaCluster(Path(folder), nodes=nodes)
+        cluster = KafkaCluster(Path(folder))
         try:
             cluster.start()
             yield cluster
