@@ -34,13 +34,18 @@ _LIVE_WORSE = at_most(2, of="ratio")
 _NOTHING = at_most(0)
 _WAYS = {True: "as granted", False: "all at once"}
 _DEVICES = """
-SELECT json_object_agg(d.id, coalesce(c.macaddress, d.macaddress))::text
+SELECT json_agg(json_build_array(d.id, d.macaddress, c.macaddress))::text
 FROM devices d LEFT JOIN pins p ON p.deviceid = d.id
     LEFT JOIN connectors k ON k.id = p.connectorid LEFT JOIN devices c ON c.id = k.controllerid
 """
 _CLIMATE = """
 SELECT count(*) FROM decoded_data r JOIN datapoints p ON p.id = r.datapoint_id
 WHERE p.label = 'temperature' AND r.device_id IN (SELECT deviceid FROM pins)
+"""
+# What was measured through the outage and came after it: to receipt, which is a moment before the commit.
+_CAUGHT_UP = """
+SELECT (extract(epoch FROM coalesce(max(received_at), to_timestamp({0}))) * 1000000)::bigint FROM decoded_data
+WHERE "timestamp" < to_timestamp({0}) AND received_at > to_timestamp({0})
 """
 
 
@@ -72,7 +77,7 @@ def run(quick: bool, report: Report) -> None:
         site.start_maintenance()
         enrol(site.home, site.authority, sizes.controllers)
         report.progress(f"{sizes.controllers} devices have certificates")
-        with StormWatch(site.home.run, ("0", "0-backlog")) as watch, _bystanders(site, sizes):
+        with StormWatch(site.home.run, "0") as watch, _bystanders(site, sizes):
             storm = Storm(site, watch, sizes, report)
             for granted in (True, False):
                 storm.blow(granted=granted)
@@ -92,10 +97,10 @@ class Storm:
         with _fleet(self._site, self._sizes, granted=granted) as fleet:
             fleet.tell("connect")
             self._settle(fleet)
-            controllers = self._controllers()
+            devices = self._devices()
             self._watch.committed()
             time.sleep(self._sizes.baseline_s)
-            everyone = Came.of(controllers, dict.fromkeys(filter(None, controllers.values()), 0))
+            everyone = Came.of(devices, {mac: 0 for _, _, mac in devices if mac})
             baseline = delays(self._watch.committed(), everyone, clock_late_us=HOUR_S * 1_000_000)
             self._tell_delays("before the outage", baseline, None)
             fleet.tell("cut")
@@ -108,16 +113,16 @@ class Storm:
             self._add("memory of the devices", resident_bytes(fleet.pid) / 2**20, "MiB")
             told = fleet.finish()
             self._wait_until_stored(told)
-            came = Came.of(self._controllers(), told["back_us"])
-            found = figures(self._watch.committed(), came, ended_us=ended_us)
+            came = Came.of(self._devices(), told["back_us"])
+            caught_up_us = int(str(self._site.scalar(_CAUGHT_UP.format(ended_us / 1e6))))
+            found = figures(self._watch.committed(), came, ended_us=ended_us, caught_up_us=caught_up_us)
             if told["kept_back"]:
                 found = replace(found, caught_up_s=math.nan)
             self._tell(found, baseline, kept_back)
             self._account(told)
 
-    def _controllers(self) -> dict[int, str | None]:
-        found = json.loads(str(self._site.scalar(_DEVICES)))
-        return {int(device): mac for device, mac in found.items()}
+    def _devices(self) -> list[tuple[int, str | None, str | None]]:
+        return [tuple(row) for row in json.loads(str(self._site.scalar(_DEVICES)))]
 
     def _settle(self, fleet: FleetProcess) -> None:
         """Wait until the broker has taken what is under way, and the workers too."""

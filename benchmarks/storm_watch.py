@@ -1,4 +1,4 @@
-"""Writes down when every reading was committed, from the feeds of both lanes' workers."""
+"""Writes down when every live reading was committed, from the feed that a worker has for those who watch."""
 
 import socket
 import threading
@@ -34,38 +34,31 @@ class Committed(NamedTuple):
 
 
 class StormWatch:
-    """Listens to workers from `__enter__` to `__exit__`."""
+    """Listens to a worker from `__enter__` to `__exit__`."""
 
-    def __init__(self, run_folder: Path, workers: tuple[str, ...]) -> None:
-        self._paths = [socket_path(run_folder, worker) for worker in workers]
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
+    def __init__(self, run_folder: Path, worker: str) -> None:
+        self._path = socket_path(run_folder, worker)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
         self._lock = threading.Lock()
         self._frames: list[ReadingsFrame] = []
         self.lost_rows = 0
 
     def __enter__(self) -> Self:
-        for path in self._paths:
-            one = connected_socket(path)
-            one.setblocking(True)
-            self._sockets.append(one)
-            self._threads.append(threading.Thread(target=self._listen, args=(one,), daemon=True))
-            self._threads[-1].start()
+        self._socket = connected_socket(self._path)
+        self._socket.setblocking(True)
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for one in self._sockets:
-            one.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        for one in self._sockets:
-            one.close()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
 
-    def _listen(self, feed: socket.socket) -> None:
+    def _listen(self) -> None:
         frames = FrameReader()
-        while octets := feed.recv(1 << 20):
+        while octets := self._socket.recv(1 << 20):
             for frame in frames.feed(octets):
                 with self._lock:
                     if isinstance(frame, ReadingsFrame):
