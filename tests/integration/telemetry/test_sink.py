@@ -1,5 +1,6 @@
 """The sink against a real database: whole or not at all, twice is once, and what it does when it cannot."""
 
+import asyncio
 import contextlib
 import datetime as dt
 
@@ -7,7 +8,7 @@ import pytest
 from ingest_builders import NOW, batch
 
 from iotistic.kernel.errors import Unavailable
-from iotistic.telemetry.sink.sink import LATE_AFTER_US, Sink, Written
+from iotistic.telemetry.sink.sink import LATE_AFTER_US, Sink, SinkOptions, Written
 
 pytestmark = pytest.mark.every_store
 
@@ -177,3 +178,21 @@ async def test_a_schema_that_is_not_there_yet_is_waited_for(sink, pool):
     await pool.execute("ALTER TABLE elsewhere RENAME TO decoded_data")
 
     assert await sink.write(batch((1, 1, 0, 1.0))) == Written(1, 0, 0)
+
+
+async def test_a_sink_that_stood_still_within_a_transaction_holds_others_up_for_a_while_only(database, pool):
+    stopped = Sink(database, application_name="stopped", options=SinkOptions(stands_still_s=0.5))
+    other = Sink(database, application_name="other")
+    await stopped.write(batch((1, 1, 0, 1.0)))
+    # As a process leaves it that is stopped, or cut off, before its commit.
+    await stopped._connection.execute(
+        "BEGIN; INSERT INTO decoded_data SELECT timestamp + interval '1 microsecond', 1, 1, 9, now() FROM decoded_data"
+    )
+
+    written = await asyncio.wait_for(other.write(batch((1, 1, 1, 2.0))), 10)
+
+    assert written.rows == 1
+    assert (await stopped.write(batch((1, 1, 1, 9.0), (1, 1, 2, 3.0)))).rows == 1
+    assert [value for *_, value in await readings(pool)] == [1.0, 2.0, 3.0]
+    await stopped.close()
+    await other.close()

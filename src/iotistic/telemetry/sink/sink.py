@@ -37,6 +37,8 @@ _FIRST_DAY = date(1970, 1, 1)
 _MINUTE_US = 60_000_000
 _DAY_US = 86_400_000_000
 
+_REFUSED = "sink.row_refused"
+
 LATE_AFTER_US = LATE_AFTER_S * 1_000_000
 """A minute that closed longer ago than this is rolled up again for the late rows' devices only."""
 
@@ -61,6 +63,9 @@ class SinkOptions:
 
     timeout_s: float = 60.0
     """Seconds after which a batch is given up and its connection with it; it is then written again."""
+    stands_still_s: float = 10.0
+    """Seconds after which the server ends a transaction of ours in which nothing happens. A process that was
+    stopped, or cut off from the server, must not hold up those who store the same rows in its place."""
 
 
 class Sink:
@@ -113,10 +118,19 @@ class Sink:
         if self._connection is None or self._connection.is_closed():
             with database_faults():
                 self._connection = await open_connection(self._dsn, application_name=self._application_name)
+                await self._connection.execute(self._limits())
                 await self._connection.execute(_SQL["make_staging"])
                 self._staged_after_us = await self._connection.fetchval(_SQL["staged_after"])
             self._days.clear()
         return self._connection
+
+    def _limits(self) -> str:
+        """Return what the server is to end by itself; our own limits do not run while we stand still."""
+        options = self._options
+        return (
+            f"SET idle_in_transaction_session_timeout = {options.stands_still_s * 1000:.0f};"
+            f"SET statement_timeout = {options.timeout_s * 1000:.0f}"
+        )
 
     async def _write_or_split(self, batch: Resolved) -> Written:
         connection = await self._connected()
@@ -143,16 +157,14 @@ class Sink:
         if n + len(events) == 1:
             log.warning("sink.row_refused", error=str(fault))
             letters = [*batch.dead_letters, _refused(batch, fault)]
-            only_letters = replace(batch, rows=no_rows(), events=[], dead_letters=letters)
+            only_letters = replace(batch, rows=no_rows(), events=[], dead_letters=letters, places=None)
             return await self._write_or_split(only_letters)
         middle = (n + len(events)) // 2  # of rows and events in one sequence
         among_events = max(0, middle - n)
-        halves = (
-            # Messages count as delivered once all of the batch is stored.
-            replace(batch, rows=rows.take(slice(0, middle)), events=events[:among_events], deliveries=None),
-            replace(batch, rows=rows.take(slice(middle, n)), events=events[among_events:], dead_letters=[]),
-        )
-        written = [await self._write_or_split(half) for half in halves]
+        # Messages count as delivered once all of the batch is stored.
+        first = replace(_part(batch, slice(0, middle), slice(0, among_events)), deliveries=None)
+        second = replace(_part(batch, slice(middle, n), slice(among_events, None)), dead_letters=[])
+        written = [await self._write_or_split(half) for half in (first, second)]
         return Written(*map(sum, zip(*written, strict=True)))
 
     async def _transact(self, connection: asyncpg.Connection, batch: Resolved) -> Written:
@@ -234,17 +246,28 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
+def _part(batch: Resolved, rows: slice, events: slice) -> Resolved:
+    places = batch.places and batch.places.take(rows, events)
+    return replace(batch, rows=batch.rows.take(rows), events=batch.events[events], places=places)
+
+
 def _refused(batch: Resolved, fault: Exception) -> DeadLetter:
-    """Return a dead letter for one row; the message it came from is not known any more at this stage."""
+    """Return a dead letter for one row; the message it came from is not known any more at this stage.
+
+    Where it was read from a record, that names the letter: read again, it is the same one.
+    """
+    source = None
+    if batch.places is not None:
+        source = batch.places.tell([*batch.places.rows, *batch.places.events][0])
     if batch.events:
         event = batch.events[0]
         what = f"device {event.device_id}, datapoint {event.datapoint_id}, time {event.time_us} us"
         return DeadLetter(
-            b"", event.text.encode("utf-8", "backslashreplace"), "sink.row_refused", f"{what}: {fault}"
+            b"", event.text.encode("utf-8", "backslashreplace"), _REFUSED, f"{what}: {fault}", source
         )
     rows = batch.rows
     what = f"device {rows.device_id[0]}, datapoint {rows.datapoint_id[0]}, time {rows.time_us[0]} us"
-    return DeadLetter(b"", repr(float(rows.value[0])).encode(), "sink.row_refused", f"{what}: {fault}")
+    return DeadLetter(b"", repr(float(rows.value[0])).encode(), _REFUSED, f"{what}: {fault}", source)
 
 
 def _count(tag: str) -> int:
