@@ -1,6 +1,6 @@
 """What flows between the stages: batches as columns, never one object per reading on the hot path."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -205,11 +205,24 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Which record each row and event of a batch was read from, and where that can be read again."""
+
+    tell: Callable[[int], str]
+    rows: Sequence[int]
+    events: Sequence[int]
+
+    def take(self, rows: slice, events: slice) -> "Places":
+        """Return the places of some rows and events."""
+        return Places(self.tell, self.rows[rows], self.events[events])
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
     """Everything that one batch writes, in one transaction.
 
     `deliveries` are the stamped messages that are stored once this is; None when there are none.
-    `origin` is there only for those who ask the resolver for it.
+    `origin` is there only for those who ask the resolver for it, `places` only where rows were read from records.
     """
 
     rows: Rows
@@ -218,6 +231,7 @@ class Resolved:
     received_us: int
     deliveries: Deliveries | None = None
     origin: Origin | None = None
+    places: Places | None = None
 
 
 def no_rows() -> Rows:

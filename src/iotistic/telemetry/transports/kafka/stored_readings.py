@@ -38,13 +38,18 @@ class Reading(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class ReadBatch:
-    """What records hold; `faults` are (index, what is wrong) of those that could not be read."""
+    """What records hold; `faults` are (index, what is wrong) of those that could not be read.
+
+    `row_records` and `event_records` are the indices of the records that rows and events were read from.
+    """
 
     rows: Rows
     events: list[EventRow]
     deliveries: Deliveries | None
     received_us: int
     faults: list[tuple[int, str]]
+    row_records: Sequence[int]
+    event_records: Sequence[int]
 
 
 _decoder = msgspec.json.Decoder(Reading)
@@ -62,7 +67,8 @@ def decode_readings(values: Sequence[bytes | None], *, read_us: int) -> ReadBatc
     texts = [one.text for one in found]
     if faults or not _all_numbers(found, times, texts):
         return _sort_out(found, times, faults, read_us)
-    return ReadBatch(_rows(found, times), [], _deliveries(found), _received(found, read_us), [])
+    rows, received_us = _rows(found, times), _received(found, read_us)
+    return ReadBatch(rows, [], _deliveries(found), received_us, [], range(len(found)), ())
 
 
 def _all_numbers(found: list[Reading], times: Int64s, texts: list[str | None]) -> bool:
@@ -82,14 +88,21 @@ def _sort_out(found: list[Reading], times: Int64s, faults: list[tuple[int, str]]
         else:
             faults.append((places[index], fault))
     numbers = [index for index in good if found[index].text is None]
+    texts = [index for index in good if found[index].text is not None]
     events = [
-        EventRow(found[i].deviceid, found[i].datapointid, int(times[i]), found[i].text or "")
-        for i in good
-        if found[i].text is not None
+        EventRow(found[i].deviceid, found[i].datapointid, int(times[i]), found[i].text or "") for i in texts
     ]
     rows = _rows([found[i] for i in numbers], times[np.array(numbers, np.int64)])
     kept = [found[i] for i in good]
-    return ReadBatch(rows, events, _deliveries(kept), _received(kept, read_us), sorted(faults))
+    return ReadBatch(
+        rows,
+        events,
+        _deliveries(kept),
+        _received(kept, read_us),
+        sorted(faults),
+        [places[index] for index in numbers],
+        [places[index] for index in texts],
+    )
 
 
 def _fault(one: Reading, time_us: int) -> str | None:

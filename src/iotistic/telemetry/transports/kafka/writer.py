@@ -9,7 +9,7 @@ from typing import Protocol
 from confluent_kafka import Message
 
 from iotistic.kernel.errors import IotisticError
-from iotistic.telemetry.model import DeadLetter, Resolved, concat_deliveries
+from iotistic.telemetry.model import DeadLetter, Places, Resolved, concat_deliveries
 from iotistic.telemetry.sink.sink import Sink
 from iotistic.telemetry.transports.insisting import Dependency
 from iotistic.telemetry.transports.kafka.consumer import Batch
@@ -73,6 +73,7 @@ class Writer:
             letters + faults,
             read.received_us,
             concat_deliveries((read.deliveries, delivered)),
+            places=Places(lambda index: _place(readings[index]), read.row_records, read.event_records),
         )
 
     async def settle(self, prepared: Resolved) -> None:
@@ -82,6 +83,9 @@ class Writer:
         self._watchers.committed(prepared)
 
 
+def _place(record: Message) -> str:
+    return place_of(record.topic(), record.partition(), record.offset())
+
+
 def _fault(record: Message, why: str) -> DeadLetter:
-    source = place_of(record.topic(), record.partition(), record.offset())
-    return DeadLetter(b"", record.value() or b"", RECORD_INVALID, why[:1000], source)
+    return DeadLetter(b"", record.value() or b"", RECORD_INVALID, why[:1000], _place(record))
