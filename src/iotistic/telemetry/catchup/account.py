@@ -64,7 +64,7 @@ class Account:
         ended = 0
         while self._leases and next(iter(self._leases.values())).ends_at <= now:
             _, lease = self._leases.popitem(last=False)
-            self._end(lease, lease.amount, now)
+            self._end(lease, lease.amount, lease.ends_at)
             ended += 1
         return ended
 
@@ -89,10 +89,10 @@ class Account:
         self._entered_sum -= given_up
         return given_up
 
-    def _end(self, lease: Lease, sent: int, now: float) -> None:
+    def _end(self, lease: Lease, sent: int, at: float) -> None:
         self._leased -= lease.amount
         seen = min(self._early, sent)
         self._early = min(self._leased, self._early - seen)
         if sent > seen:
-            self._entered.append((now, sent - seen))
+            self._entered.append((at, sent - seen))
             self._entered_sum += sent - seen
