@@ -1,21 +1,18 @@
-"""One run of faults over one site under load: what is broken and when, and the account at the end."""
+"""One run of faults over one site under load: what is broken, and when."""
 
 import asyncio
 import contextlib
 import random
 import signal
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
 
 from confluent_kafka.admin import AdminClient, TopicMetadata
 
+from benchmarks.fault_account import Account, take_account
 from benchmarks.fault_devices import Load
 from benchmarks.fault_site import GROUPS, VICTIMS, FaultSite
 from benchmarks.fault_watch import Fault, HealingWatch
-from benchmarks.framework import percentile
 from benchmarks.installation import Child
-from iotistic.kernel.postgres.pool import open_connection
 
 _HEALS_WITHIN_S = 120.0
 _WARM_WITHIN_S = 60.0
@@ -27,40 +24,9 @@ _FEWEST, _MOST = 2, 4  # members of a group during a storm
 
 TOGETHER = "connector, mosquitto"
 
-_ROWS = 'SELECT (extract(epoch FROM "timestamp") * 1000000)::bigint, count(*) FROM decoded_data GROUP BY 1'
-
 
 class FaultsNotHealed(AssertionError):  # noqa: N818 - named like the product's errors
     """Something is missing, or did not come back."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """What was published, beside what is stored and what the ledger says."""
-
-    messages: int
-    readings: int
-    missing: int
-    """Readings that were published and are not stored."""
-    doubled: int
-    """Rows that are there more often than they were published, or that nobody published."""
-    dead_letters: int
-    sent_again: int
-    """Messages that devices sent again because the ledger asked."""
-    totals: dict[str, int]
-    """The ledger's sums."""
-    table: str
-    """The ledger's own table."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether everything is stored once, and the ledger says the same."""
-        told = self.totals["missing"], self.totals["stored"], self.totals["sent"]
-        return not (self.missing or self.doubled or self.dead_letters) and told == (
-            0,
-            self.messages,
-            self.messages,
-        )
 
 
 class FaultRun:
@@ -112,30 +78,16 @@ class FaultRun:
         return [await self._kill_leader() for _ in range(count)]
 
     async def account(self) -> Account:
-        """Wait until all has healed, end the load, wait until all of it is stored, and compare."""
-        await self.until(lambda: not self.watch.open, _HEALS_WITHIN_S)
+        """Wait until all has healed, end the load, wait until all of it is stored, and compare.
+
+        What does not get there in time stands in the account.
+        """
+        with contextlib.suppress(FaultsNotHealed):
+            await self.until(lambda: not self.watch.open, _HEALS_WITHIN_S)
         self.load.end()
-        await self.until(lambda: not self.load.unacknowledged, _HEALS_WITHIN_S)
-        with contextlib.suppress(FaultsNotHealed):  # the account says what is missing
-            await self.until(lambda: not self._behind(), _HEALS_WITHIN_S)
-        published = Counter(self.load.readings())
-        connection = await open_connection(self.site.dsn, application_name="account")
-        try:
-            stored = Counter(dict(await connection.fetch(_ROWS)))
-            letters = await connection.fetchval("SELECT count(*) FROM dead_letters")
-        finally:
-            await connection.close()
-        totals, table = await self.site.ledger()
-        return Account(
-            self.load.messages,
-            published.total(),
-            (published - stored).total(),
-            (stored - published).total(),
-            letters,
-            sum(device.resent for device in self.load.devices),
-            totals,
-            table,
-        )
+        with contextlib.suppress(FaultsNotHealed):
+            await self.until(lambda: not (self.load.unacknowledged or self._behind()), _HEALS_WITHIN_S)
+        return await take_account(self.site, self.load)
 
     async def until(self, seen: Callable[[], object], within_s: float) -> None:
         """Wait for something. Raises FaultsNotHealed with everybody's last words when it does not happen."""
@@ -254,18 +206,3 @@ def _topic(admin: AdminClient, name: str) -> TopicMetadata:
 
 def _all_in_sync(topic: TopicMetadata) -> bool:
     return all(len(one.isrs) == len(one.replicas) for one in topic.partitions.values())
-
-
-def healing_table(faults: Sequence[Fault]) -> str:
-    """Return, by what was broken, how often and the seconds until readings flowed and nothing was missing."""
-    lines = [
-        f"{'':12}{'times':>6}{'flowing p50':>13}{'p99':>7}{'max':>7}{'whole p50':>13}{'p99':>7}{'max':>7}"
-    ]
-    kinds = sorted({fault.what for fault in faults})
-    for name, some in [*((k, [f for f in faults if f.what == k]) for k in kinds), ("all", list(faults))]:
-        flowing = [fault.flowing_s or 0.0 for fault in some]
-        whole = [fault.whole_s or 0.0 for fault in some]
-        figures = [[percentile(one, percent) for percent in (50, 99, 100)] for one in (flowing, whole)]
-        told = "".join(f"{a:>13.2f}{b:>7.2f}{c:>7.2f}" for a, b, c in figures)
-        lines.append(f"{name:20}{len(some):>6}{told}")
-    return "\n".join(lines)

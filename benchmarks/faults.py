@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from benchmarks.fault_run import Account, FaultRun, healing_table
+from benchmarks.fault_account import Account, healing_table, seconds
+from benchmarks.fault_run import FaultRun
 from benchmarks.fault_site import FaultSite, SiteOptions, fault_site
 from benchmarks.fault_watch import Fault
 from benchmarks.framework import Report, at_least, at_most, percentile
@@ -90,10 +91,10 @@ def _tell(report: Report, name: str, faults: Sequence[Fault]) -> None:
     report.console.print(f"\n{name}: seconds\n{healing_table(faults)}\n", highlight=False, soft_wrap=True)
     report.add(f"{name}: times", len(faults), "times")
     for what in ("flowing", "whole"):
-        seconds = [getattr(fault, f"{what}_s") or 0.0 for fault in faults]
+        found = seconds(faults, what)
         for percent in (50, 99, 100):
             label = "longest" if percent == 100 else f"p{percent}"
-            report.add(f"{name}: until {what}, {label}", percentile(seconds, percent), "s")
+            report.add(f"{name}: until {what}, {label}", percentile(found, percent), "s")
 
 
 def _tell_account(report: Report, name: str, account: Account) -> None:

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from benchmarks.fault_account import healing_table
 from benchmarks.fault_devices import Clock, Device
-from benchmarks.fault_run import healing_table
 from benchmarks.fault_watch import Fault
 
 from iotistic.kernel.mqtt.packets import Publish
