@@ -29,6 +29,7 @@ from benchmarks.storm_watch import StormWatch
 from benchmarks.usage import resident_bytes
 
 _QUIET_S = 1.0
+_SAY_EVERY_S = 5.0
 _STORED_WITHIN_S = 120.0
 _LIVE_WORSE = at_most(2, of="ratio")
 _NOTHING = at_most(0)
@@ -125,14 +126,8 @@ class Storm:
         return [tuple(row) for row in json.loads(str(self._site.scalar(_DEVICES)))]
 
     def _settle(self, fleet: FleetProcess) -> None:
-        """Wait until the broker has taken what is under way, and the workers too."""
-        deadline = time.monotonic() + _STORED_WITHIN_S
-        while (told := fleet.tell("told"))["unacknowledged"] > told[
-            "kept_back"
-        ] + self._sizes.controllers / 10:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the devices never came to rest: {told}")
-            time.sleep(0.2)
+        """Wait until what was sent by now is stored."""
+        self._wait_until_stored(fleet.tell("told"))
         time.sleep(_QUIET_S)
 
     def _wait_until_drained(self, fleet: FleetProcess) -> None:
@@ -145,7 +140,7 @@ class Storm:
             if time.monotonic() > deadline:
                 self._report.progress("the time is over")
                 return
-            if time.monotonic() - said_at > 5:
+            if time.monotonic() - said_at > _SAY_EVERY_S:
                 said_at = time.monotonic()
                 self._report.progress(
                     f"{self._way}: {told['connected']} connected, {told['kept_back']:,} kept back, "
