@@ -2,7 +2,12 @@
 
 import pytest
 
-_LONGEST_FIRST = ("acceptance/test_faults.py", "integration/telemetry/kafka/", "acceptance/")
+_LONGEST_FIRST = (
+    "acceptance/test_faults.py",
+    "acceptance/test_pipeline_faults.py",
+    "integration/telemetry/kafka/",
+    "acceptance/",
+)
 
 
 @pytest.hookimpl(trylast=True)  # after the shuffle
