@@ -171,5 +171,6 @@ class Rig:
         needed = {
             Named(a.id, name) for a in self.target.apps for s in a.services for name in s.config.networks
         }
+        needed |= {Named(o.key.app_id, n) for o in self.world.containers.values() for n in o.config.networks}
         found += [f"network {network.name} is left" for network in self.world.networks - needed]
         return found
