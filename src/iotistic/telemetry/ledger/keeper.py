@@ -29,7 +29,6 @@ log = structlog.get_logger()
 _FOLD_ROUNDS = 50
 _WATCHES_A_WATERMARK = 3
 _SIGN_EVERY_S = 60.0
-_SEND_EVERY_S = 5.0
 _FORGET_EVERY_S = 3600.0
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.5, 5.0
 
@@ -74,7 +73,6 @@ class LedgerKeeper:
             "note": (self._offices.hearsay.note, settings.ledger_fold_s),
             "confirm": (self._offices.correspondence.confirm, min(settings.ledger_confirm_s / 4, 15.0)),
             "sign": (self.sign, _SIGN_EVERY_S),
-            "send": (self.send, _SEND_EVERY_S),
             "forget": (self.forget, _FORGET_EVERY_S),
         }
         async with asyncio.TaskGroup() as tasks:
@@ -102,13 +100,10 @@ class LedgerKeeper:
         await self._offices.correspondence.ask()
 
     async def sign(self) -> None:
-        """Sign the receipts of the hour that ended last."""
+        """Sign the receipts of the hour that ended last, and send those that have not been sent."""
         await self.fold()
         while await self._offices.notary.sign_due(self._clock()) and not self._stopping.is_set():
             pass
-
-    async def send(self) -> None:
-        """Send the receipts that have not been sent."""
         while await self._offices.courier.send() and not self._stopping.is_set():
             pass
 
