@@ -2,10 +2,12 @@
 
 import asyncio
 import collections
+import contextlib
 import math
 import os
 import sys
 import time
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -20,7 +22,6 @@ UNANSWERED_S = 1.0
 STARTED_US = time.time_ns() // 1000
 COMMANDS = (("cmnd/+/backlog", 1),)
 QUICK = {"CATCHUP_CHUNK": "50", "CATCHUP_LEASE_S": "3"}
-ALL_STORED = "SELECT count(*) FROM decoded_data"
 LEDGER = (
     "SELECT count(*)::int AS senders, sum(highest)::int AS sent, sum(stored)::int AS stored"
     " FROM ledger_epochs WHERE source LIKE 'mac:%'"
@@ -46,6 +47,7 @@ class Devices:
         )
         self.client = LeanClient(options, self, outbox_limit=1_000_000)
         self.kept = {mac: collections.deque(range(1, each + 1)) for mac in macs}
+        self._numbers = dict.fromkeys(macs, each + 1)
         self.refusals = []
         self.granted = collections.Counter()
         self.grants = []
@@ -53,6 +55,15 @@ class Devices:
         self._ask_at = dict.fromkeys(macs, 0.0)
         self._asking = asyncio.create_task(self._keep_asking())
         self.vanished = set()
+
+    @property
+    def sizes(self):
+        """How much was granted at a time."""
+        return {size for _, size in self.grants}
+
+    @property
+    def reasons(self):
+        return {refusal.reason.partition(":")[0] for refusal in self.refusals}
 
     @property
     def done(self):
@@ -75,6 +86,13 @@ class Devices:
     def offline(self, client, cause, *, lost):
         """It comes back by itself."""
 
+    def keep(self, mac, count):
+        """Let a device have been away for so many messages more."""
+        first = self._numbers[mac]
+        self._numbers[mac] += count
+        self.kept[mac].extend(range(first, first + count))
+        self._ask_at[mac] = 0.0
+
     def ask(self, mac):
         waiting = len(self.kept[mac])
         self._ask_at[mac] = time.monotonic() + UNANSWERED_S if waiting else math.inf
@@ -89,14 +107,14 @@ class Devices:
             self._ask_at[mac] = time.monotonic() + answer.retry_after_s / 10
             return
         self.granted[mac] += answer.grant
-        self.grants.append(mac)
+        self.grants.append((mac, answer.grant))
         self._ask_at[mac] = math.inf
         kept = self.kept[mac]
         for _ in range(min(answer.grant, len(kept))):
-            self._under_way[mac] += 1
             self.publish(mac, kept.popleft())
 
     def publish(self, mac, number, prefix="backlog/"):
+        self._under_way[mac] += bool(prefix)
         topic = f"{prefix}tele/f2-{mac}/sensor-mode/J1/sensor-1"
         body = b'{"value": %d, "timestamp": %d}' % (number, STARTED_US + number)
         assert self.client.publish(topic.encode(), body, user_properties=stamp_properties(EPOCH, number))
@@ -139,16 +157,65 @@ class Process:
         return self._log.read_text()
 
     async def metric(self, name):
-        async with httpx2.AsyncClient() as client:
-            text = (await client.get(f"http://127.0.0.1:{self.port}/metrics")).text
+        """Return a figure; nothing while the process does not answer."""
+        try:
+            async with httpx2.AsyncClient() as client:
+                text = (await client.get(f"http://127.0.0.1:{self.port}/metrics")).text
+        except httpx2.TransportError:
+            return 0.0
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
-def environment(broker, database, folder, **settings):
+class DatabaseGate:
+    """The way to the database, which can be closed."""
+
+    def __init__(self, database):
+        self.beyond = urlsplit(database.url)
+        self._server = None
+        self._writers = set()
+        self.port = pick_port(0)
+
+    async def open(self):
+        self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", self.port)
+
+    async def close(self):
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    @contextlib.asynccontextmanager
+    async def closed(self):
+        await self.close()
+        try:
+            yield
+        finally:
+            await self.open()
+
+    async def _pass_on(self, reader, writer):
+        beyond, onward = await asyncio.open_connection(self.beyond.hostname, self.beyond.port)
+        self._writers |= {writer, onward}
+        try:
+            await asyncio.gather(_pour(reader, onward), _pour(beyond, writer))
+        finally:
+            self._writers -= {writer, onward}
+
+
+async def _pour(reader, writer):
+    with contextlib.suppress(OSError):
+        while octets := await reader.read(65_536):
+            writer.write(octets)
+            await writer.drain()
+    writer.close()
+
+
+def environment(broker, database, gate, folder, **settings):
     access = broker.server.access
+    way = database.environment()
+    way["DATABASE_URL"] = way["DATABASE_URL"].replace(f":{gate.beyond.port}/", f":{gate.port}/")
     return {
         **os.environ,
-        **database.environment(),
+        **way,
         "IOTISTIC_HOME": str(folder / "home"),
         "LOG_FORMAT": "json",
         "MQTT_SERVICE_HOST": access.host,
@@ -170,6 +237,11 @@ async def eventually(condition, *, within_s=40.0, explain=lambda: ""):
             return value
         assert time.monotonic() < deadline, f"did not happen in {within_s} s {explain()}"
         await asyncio.sleep(0.05)
+
+
+async def rows(pool, at_least):
+    """Tell whether so many readings are stored."""
+    return await pool.fetchval("SELECT count(*) FROM decoded_data") >= at_least
 
 
 async def ledger(pool):
