@@ -21,6 +21,7 @@ from iotistic.telemetry.ledger.schemas import (
     LedgerTotals,
     ReceiptPage,
 )
+from iotistic.telemetry.query.times import iso
 
 app = App(
     name="ledger", help="Say what was sent, what is stored, and what is missing.", help_format="plaintext"
@@ -194,6 +195,7 @@ def _print(page: LedgerPage, items: list[LedgerEntry]) -> None:
     emit(rows, json=False, columns=_COLUMNS, empty=_NONE)
     lines = _notes(items)
     lines += [_stage(stage) for stage in page.stages if page.totals.missing]
+    lines += [f"{one.process}: {one.away}" for one in page.processes if one.away]
     lines += [
         f"{one.source}: {one.epochs} epochs are not kept any more ({one.reason})" for one in page.dropped
     ]
@@ -210,7 +212,7 @@ def _notes(items: list[LedgerEntry]) -> list[str]:
 
 
 def _stage(stage: LedgerStage) -> str:
-    clear = "not known" if stage.clear_until is None else stage.clear_until.isoformat(timespec="seconds")
+    clear = "not known" if stage.clear_until is None else iso(stage.clear_until)
     waiting = "?" if stage.waiting is None else f"{stage.waiting:,}"
     return f"{stage.stage.value}: {waiting} waiting, clear of what came before {clear}"
 

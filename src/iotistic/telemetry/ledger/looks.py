@@ -78,6 +78,10 @@ class Stages:
         if looks:
             await self._statements.fetch("note_stages", msgspec.json.encode(looks).decode())
 
+    async def loads(self) -> Sequence[Record]:
+        """Return how the processes that store are doing: `process`, `lane`, `waiting`, `away`, `reported_at`."""
+        return await self._statements.fetch("loads")
+
     async def clocks(self) -> list[Clock]:
         """Return what is known of all stages."""
         return [_clock(row) for row in await self._statements.fetch("stages")]

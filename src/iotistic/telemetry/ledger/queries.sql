@@ -98,6 +98,11 @@ WHERE e.source = ANY ($1::text[]) GROUP BY e.source;
 SELECT stage, part, looked_at, waiting, seen_at, clear_until, clock_timestamp() AS now
 FROM ledger_stages ORDER BY stage, part;
 
+-- name: loads
+-- How the processes that store are doing, of those that said so within the last ten seconds.
+SELECT process, lane, waiting, away, reported_at FROM stage_loads
+WHERE reported_at > clock_timestamp() - interval '10 seconds' ORDER BY lane DESC, process;
+
 -- name: note_stages
 -- Note looks at parts of stages: JSON of stage, part, looked_at, waiting, seen_at, clear_until (seconds). What was
 -- clear once stays so, whoever looked.

@@ -144,11 +144,26 @@ class LedgerStage(BaseModel):
     )
 
 
+class LedgerProcess(BaseModel):
+    """How an ingest worker or a sink is doing."""
+
+    model_config = _example(
+        process="sink-0", lane="live", waiting=120, away=None, reported_at="2026-01-31T13:00:00Z"
+    )
+
+    process: str
+    lane: str = Field(description="live, or backlog for what devices kept through an outage.")
+    waiting: int = Field(description="Messages or records in front of it.")
+    away: str | None = Field(description="What it needs and cannot reach.")
+    reported_at: datetime
+
+
 class LedgerPage(BaseModel):
     """Epochs by sender and epoch."""
 
     totals: LedgerTotals
     stages: list[LedgerStage] = Field(description="Empty when no stage tells how far it is.")
+    processes: list[LedgerProcess] = Field(description="Ingest workers and sinks that run.")
     waiting_batches: int = Field(description="Stored batches that are not in these figures yet.")
     items: list[LedgerEntry]
     dropped: list[DroppedEpochs]

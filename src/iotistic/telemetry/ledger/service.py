@@ -18,6 +18,7 @@ from iotistic.telemetry.ledger.schemas import (
     LedgerEntry,
     LedgerGap,
     LedgerPage,
+    LedgerProcess,
     LedgerQuery,
     LedgerStage,
     LedgerTotals,
@@ -74,6 +75,7 @@ class LedgerService:
         return LedgerPage(
             totals=await self._totals(chosen),
             stages=_figures(clocks),
+            processes=[LedgerProcess.model_validate(dict(row)) for row in await self._stages.loads()],
             waiting_batches=await self._repository.waiting(),
             items=await self._entries(kept, clocks),
             dropped=[

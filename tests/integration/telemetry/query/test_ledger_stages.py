@@ -123,6 +123,17 @@ async def test_the_answer_tells_how_far_the_stages_are(api, stages):
     assert (told["stage"], told["parts"], told["waiting"], told["clear_until"]) == ("raw_topic", 2, 10, None)
 
 
+async def test_the_answer_tells_which_processes_run_and_what_they_miss(api, pool):
+    await pool.execute(
+        "INSERT INTO stage_loads (lane, process, started_at, reported_at, stored, delay_s, waiting, away)"
+        " VALUES ('live', 'sink-0', now(), now(), 1, 0, 7, 'database'),"
+        "        ('live', 'old', now(), now() - interval '1 h', 1, 0, 7, NULL)"
+    )
+
+    (process,) = (await api.get("/ledger")).json()["processes"]
+    assert (process["process"], process["waiting"], process["away"]) == ("sink-0", 7, "database")
+
+
 async def test_what_was_sent_again_and_is_nowhere_was_lost_before_the_broker(
     api, pool, deliver, ledger, stages
 ):
