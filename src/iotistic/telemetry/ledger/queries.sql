@@ -119,16 +119,11 @@ ON CONFLICT (stage, part) DO UPDATE SET
 
 -- name: note_backlogs
 -- Note what senders keep back: arrays of sender, messages and how many seconds ago they said so. Only of senders
--- that the ledger knows; nothing kept back is forgotten.
-WITH said AS (
-    SELECT b.source, b.waiting, clock_timestamp() - b.age_s * interval '1 second' AS asked_at
-    FROM unnest($1::text[], $2::bigint[], $3::float8[]) AS b (source, waiting, age_s)
-), done AS (
-    DELETE FROM ledger_backlogs b USING said s WHERE b.source = s.source AND s.waiting = 0
-)
+-- that the ledger knows. One that keeps nothing back any more stays: what it sent last came by then.
 INSERT INTO ledger_backlogs AS b (source, waiting, asked_at)
-SELECT s.source, s.waiting, s.asked_at FROM said s
-WHERE s.waiting > 0 AND EXISTS (SELECT FROM ledger_epochs e WHERE e.source = s.source)
+SELECT s.source, s.waiting, clock_timestamp() - s.age_s * interval '1 second'
+FROM unnest($1::text[], $2::bigint[], $3::float8[]) AS s (source, waiting, age_s)
+WHERE EXISTS (SELECT FROM ledger_epochs e WHERE e.source = s.source)
 ON CONFLICT (source) DO UPDATE SET waiting = excluded.waiting, asked_at = excluded.asked_at;
 
 -- name: dropped

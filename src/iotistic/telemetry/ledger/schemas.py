@@ -69,7 +69,7 @@ class LedgerGap(BaseModel):
 
     model_config = _example(
         first=118, last=120, count=3, stage="unanswered", since="2026-01-31T12:59:00Z",
-        note="lost between device and broker, or never sent; the device has not said whether it has them",
+        note="lost between device and broker, or not sent by then; the device has not said whether it has them",
     )  # fmt: skip
 
     first: int

@@ -167,7 +167,7 @@ def _sender(row: Record, known: Record | None) -> Sender:
     if known is None:
         return Sender(row["last_at"], can_be_asked=can_be_asked)
     heard = [at for at in (known["last_at"], known["asked_at"]) if at is not None]
-    return Sender(max(heard), known["waiting"] or 0, can_be_asked)
+    return Sender(max(heard), known["waiting"] or 0, can_be_asked, known["asked_at"])
 
 
 def _gaps(row: Record, missing: Sequence[Record], judge: _Judge) -> list[LedgerGap]:

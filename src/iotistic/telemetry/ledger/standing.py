@@ -51,6 +51,8 @@ class Sender:
     heard_at: datetime
     waiting: int = 0
     can_be_asked: bool = True
+    asked_at: datetime | None = None
+    """When it spoke of its backlog last; what it sent of that had come to the broker by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ def stand(
             "these may be among them"
         )
     said = f"sent again at {iso(again)}; " if again else ""
-    if may_hold := holders(clocks, max(gap.since, again) if again else gap.since):
+    came_by = max(at for at in (gap.since, again, sender.asked_at) if at is not None)
+    if may_hold := holders(clocks, came_by):
         names = " or ".join(_NAMES[stage] for stage in may_hold)
         return may_hold[0], f"{said}may wait in {names}, or was lost before the broker"
     known = {clock.stage for clock in clocks}
@@ -101,7 +104,7 @@ def _sent_again(said: str, known: set[Stage]) -> tuple[Stage, str]:
 
 
 def _silent(sender: Sender, known: set[Stage], offline_before: datetime) -> tuple[Stage, str]:
-    lost = f"lost between device and broker, or never sent{_unless_there(known)}"
+    lost = f"lost between device and broker, or not sent by then{_unless_there(known)}"
     if not sender.can_be_asked:
         return Stage.UNANSWERED, f"{lost}; this sender reads no commands, so it is not asked"
     if sender.heard_at < offline_before:

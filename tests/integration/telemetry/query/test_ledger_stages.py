@@ -155,7 +155,17 @@ async def test_a_device_that_keeps_messages_back_is_waited_for(api, pool, delive
     await ledger.note_backlogs([(MAC, 0, 0.0)])
 
     assert (keeps, await gaps(api)) == ([(2, 3, "device_waiting")], [(2, 3, "unanswered")])
-    assert await pool.fetchval("SELECT count(*) FROM ledger_backlogs") == 0
+    assert await pool.fetchval("SELECT count(*) FROM ledger_backlogs") == 1
+
+
+async def test_what_a_device_sent_of_its_backlog_is_followed_from_then_on(api, pool, deliver, ledger, stages):
+    await deliver(MAC, 5, [1, 4])
+    await note_gaps(pool, ledger)
+    await look(stages, Stage.BROKER, ago_s=-5, clear_ago_s=-5)
+    before = await gaps(api)
+    await ledger.note_backlogs([(MAC, 0, -20.0)])
+
+    assert (before, await gaps(api)) == ([(2, 3, "unanswered")], [(2, 3, "broker")])
 
 
 async def test_a_device_that_is_silent_is_said_to_be_offline_and_since_when(api, pool, deliver, ledger):
