@@ -56,6 +56,7 @@ class Rig:
     def parts(self, step: Action) -> Iterator[None]:  # noqa: C901, PLR0912  one arm for each kind of step
         """Carry a step out, stopping between the calls of the engine that it takes."""
         self.check_allowed(step)
+        self.record.begun(step)
         world = self.world
         match step:
             case steps.Fetch(image):

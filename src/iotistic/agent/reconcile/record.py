@@ -83,6 +83,11 @@ class Record:
             stopped_by_us=one.stopped_by_us or one.id in self.stopped,
         )
 
+    def begun(self, step: Action) -> None:
+        """Note what is about to be done on purpose, so that it is known even if we do not live to see it done."""
+        if isinstance(step, Stop):
+            self.stopped.add(step.container_id)
+
     def done(self, step: Action) -> None:
         """Note that a step succeeded."""
         self.failures.pop(step, None)
@@ -91,8 +96,6 @@ class Record:
                 self.fetched.add(image)
             case RemoveImage(image):
                 self.fetched.discard(image)
-            case Stop(container_id=container_id):
-                self.stopped.add(container_id)
             case Start(container_id=str(container_id)):
                 self.stopped.discard(container_id)
             case UpdateMetadata(container_id=container_id, config=config):
