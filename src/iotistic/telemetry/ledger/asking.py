@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
+import asyncpg
 import structlog
 
 from iotistic.contracts import delivery
@@ -119,12 +120,12 @@ class Correspondence:
         ANSWERS.labels("noted" if expected else "unasked").inc()
 
     async def hear_carefully(self, topic: str, payload: bytes) -> None:
-        """Note an answer; one that comes while the database is away is lost, and asked for again."""
+        """Note an answer; one that the database cannot take now is lost, and asked for again."""
         try:
             await self.hear(topic, payload)
-        except Unavailable as exc:
+        except (Unavailable, asyncpg.PostgresError) as exc:
             ANSWERS.labels("lost").inc()
-            log.debug("answer.lost", topic=topic, reason=exc.message)
+            log.debug("answer.lost", topic=topic, reason=str(exc))
 
     async def _send(self, source: str, verb: str, message: ResendRequest | Confirmation) -> bool:
         topic = delivery.command_topic(source, verb)
