@@ -1,19 +1,19 @@
 -- Where gaps stand, how long they take to heal, and receipts that are sent to devices.
 
--- What was noted as missing at one look. `missing_since` is the look before, at which it was missing first;
--- a later number was stored by then. `ledger_gaps.noted` is the union of these. Few rows of one epoch: when
--- there are many, the oldest are joined, under the time of the oldest.
+-- What was noted as missing at one look. `missing_since` is the look at which it was missing first; by then,
+-- `came_by`, a later number had been stored. `ledger_gaps.noted` is the union of these. Few rows of one epoch:
+-- when there are many, the oldest are joined; the two times are those of the first and the last of them then.
 CREATE TABLE ledger_noted (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source        text NOT NULL,
     epoch         bigint NOT NULL,
     missing_since timestamptz NOT NULL,
-    noted_at      timestamptz NOT NULL,
+    came_by       timestamptz NOT NULL,
     ranges        int8multirange NOT NULL,
     FOREIGN KEY (source, epoch) REFERENCES ledger_epochs ON DELETE CASCADE
 );
 CREATE INDEX ledger_noted_of ON ledger_noted (source, epoch);
-INSERT INTO ledger_noted (source, epoch, missing_since, noted_at, ranges)
+INSERT INTO ledger_noted (source, epoch, missing_since, came_by, ranges)
 SELECT source, epoch, suspected_at, suspected_at, noted FROM ledger_gaps WHERE NOT isempty(noted);
 
 -- How long healed messages had been missing: messages by a quarter of a factor of two, and the longest in it.
@@ -107,8 +107,8 @@ BEGIN
         SELECT s.*, CASE WHEN is_due THEN (standing + suspected) * missing ELSE standing * missing END AS noted
         FROM seen s
     ), added AS (
-        INSERT INTO ledger_noted (source, epoch, missing_since, noted_at, ranges)
-        SELECT j.source, j.epoch, j.suspected_at, clock_timestamp(), j.noted - j.standing
+        INSERT INTO ledger_noted (source, epoch, missing_since, came_by, ranges)
+        SELECT j.source, j.epoch, j.suspected_at, j.suspected_at, j.noted - j.standing
         FROM judged j WHERE NOT isempty(j.noted - j.standing)
     )
     UPDATE ledger_gaps g SET
@@ -130,8 +130,8 @@ BEGIN
     ), oldest AS (
         DELETE FROM ledger_noted n USING ranked r WHERE n.id = r.id AND r.n >= 16 RETURNING n.*
     )
-    INSERT INTO ledger_noted (source, epoch, missing_since, noted_at, ranges)
-    SELECT source, epoch, min(missing_since), min(noted_at), range_agg(r)
+    INSERT INTO ledger_noted (source, epoch, missing_since, came_by, ranges)
+    SELECT source, epoch, min(missing_since), max(came_by), range_agg(r)
     FROM oldest, unnest(ranges) r GROUP BY source, epoch;
 
     DELETE FROM ledger_gaps g USING ledger_epochs e

@@ -1,6 +1,6 @@
 """How far a stage is: what is said to be clear is clear, also after hours, and memory stays bounded."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotistic.telemetry.ledger.broker import FILTERS, BrokerFigures
@@ -34,6 +34,7 @@ def test_nothing_is_known_of_a_partition_that_stands_still():
     assert (told.seen_at, told.waiting) == ([], 1049)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.5, 60), st.integers(0, 50), st.integers(0, 60)), max_size=300))
 def test_what_is_told_is_bounded_and_true(steps):
     watch, at, end, done, came = Watch(Stage.RAW_TOPIC, "raw/0"), 0.0, 0, 0, []

@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotistic.telemetry.ledger.healing import Bucket, healing
@@ -60,10 +60,11 @@ def test_an_earlier_look_that_is_clear_counts_when_the_newest_is_too_late_for_th
     assert holders([processor, sink], NOON) == []
 
 
+@settings(deadline=None)
 @given(
     gone_in=st.lists(st.floats(0, 100), min_size=3, max_size=3),
     lag=st.lists(st.floats(0, 50), min_size=3, max_size=3),
-    every=st.floats(0.5, 20),
+    every=st.floats(1, 20),
     until=st.floats(10, 200),
 )
 def test_the_stage_that_held_a_message_at_the_last_look_is_always_among_those_named(
@@ -119,6 +120,7 @@ def test_words_say_what_cannot_be_told():
     assert "the broker, which does not tell what waits in it" in blind
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 1000), st.floats(0.01, 1e6)), min_size=1, max_size=30))
 def test_percentiles_of_healing_are_times_that_were_seen_and_never_too_small(parts):
     found = healing([Bucket(*part) for part in parts])

@@ -60,27 +60,27 @@ ORDER BY e.source, e.epoch LIMIT $7::integer;
 
 -- name: gaps
 -- What is missing of some epochs (arrays of sender and epoch) by what is known of it, at most $3 ranges of each
--- kind, and since when it has been.
-SELECT e.source, e.epoch, x.kind, lower(x.r) AS first, upper(x.r) - 1 AS last, x.since
+-- kind, since when it has been, and when it had come if it came in order.
+SELECT e.source, e.epoch, x.kind, lower(x.r) AS first, upper(x.r) - 1 AS last, x.since, x.came_by
 FROM unnest($1::text[], $2::bigint[]) AS k (source, epoch)
 JOIN ledger_epochs e USING (source, epoch)
 LEFT JOIN ledger_gaps g USING (source, epoch)
 CROSS JOIN LATERAL (SELECT ledger_missing(e.received, e.floor, e.highest) AS missing) m
 CROSS JOIN LATERAL (
-    (SELECT 'young' AS kind, r, CASE WHEN g.suspected @> r THEN g.suspected_at END AS since
+    (SELECT 'young' AS kind, r, CASE WHEN g.suspected @> r THEN g.suspected_at END AS since, g.suspected_at AS came_by
      FROM unnest(m.missing - coalesce(g.noted, '{}')) r LIMIT $3)
     UNION ALL
-    (SELECT 'gone', r, n.missing_since FROM ledger_noted n, unnest(n.ranges * m.missing * g.gone) r
+    (SELECT 'gone', r, n.missing_since, n.came_by FROM ledger_noted n, unnest(n.ranges * m.missing * g.gone) r
      WHERE (n.source, n.epoch) = (e.source, e.epoch) ORDER BY r LIMIT $3)
     UNION ALL
-    (SELECT 'waiting', r, n.missing_since FROM ledger_noted n, unnest(n.ranges * m.missing * g.waiting - g.gone) r
+    (SELECT 'waiting', r, n.missing_since, n.came_by FROM ledger_noted n, unnest(n.ranges * m.missing * g.waiting - g.gone) r
      WHERE (n.source, n.epoch) = (e.source, e.epoch) ORDER BY r LIMIT $3)
     UNION ALL
-    (SELECT 'again', r, n.missing_since
+    (SELECT 'again', r, n.missing_since, n.came_by
      FROM ledger_noted n, unnest(n.ranges * m.missing * g.again - (g.gone + g.waiting)) r
      WHERE (n.source, n.epoch) = (e.source, e.epoch) ORDER BY r LIMIT $3)
     UNION ALL
-    (SELECT 'unanswered', r, n.missing_since
+    (SELECT 'unanswered', r, n.missing_since, n.came_by
      FROM ledger_noted n, unnest(n.ranges * m.missing * g.noted - (g.again + g.gone + g.waiting)) r
      WHERE (n.source, n.epoch) = (e.source, e.epoch) ORDER BY r LIMIT $3)
 ) x

@@ -84,7 +84,7 @@ class LedgerRepository:
         return await self._statements.fetch("page", *chosen.arguments, *after, limit)
 
     async def gaps(self, epochs: Sequence[Record]) -> dict[tuple[str, int], list[Record]]:
-        """Return what is missing of some epochs by sender and epoch: `kind`, `first`, `last`, `since`.
+        """Return what is missing of some epochs by sender and epoch: `kind`, `first`, `last`, `since`, `came_by`.
 
         Kinds are young (not noted yet), and what the sender says: gone, waiting, again, unanswered.
         """

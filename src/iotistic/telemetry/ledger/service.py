@@ -158,7 +158,7 @@ class _Judge:
 
     def _stand(self, row: Record) -> tuple[Stage, str]:
         again_at = self.answered_at if row["kind"] == "again" else None
-        evidence = Evidence(row["since"], again_at)
+        evidence = Evidence(row["came_by"], again_at)
         return stand(evidence, self.sender, self.clocks, self.offline_before)
 
 

@@ -59,8 +59,8 @@ class Sender:
 class Evidence:
     """What the ledger knows of a noted gap."""
 
-    since: datetime
-    """When it was missing first; a later message had been stored by then."""
+    came_by: datetime
+    """When a later message had been stored."""
     sent_again_at: datetime | None = None
     """When its sender said that it sent it again."""
 
@@ -88,7 +88,7 @@ def stand(
             "these may be among them"
         )
     said = f"sent again at {iso(again)}; " if again else ""
-    came_by = max(at for at in (gap.since, again, sender.asked_at) if at is not None)
+    came_by = max(at for at in (gap.came_by, again, sender.asked_at) if at is not None)
     if may_hold := holders(clocks, came_by):
         names = " or ".join(_NAMES[stage] for stage in may_hold)
         return may_hold[0], f"{said}may wait in {names}, or was lost before the broker"

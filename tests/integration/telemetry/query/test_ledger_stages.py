@@ -237,3 +237,6 @@ async def test_a_sender_that_loses_for_ever_keeps_few_rows_and_none_of_its_gaps_
     assert await pool.fetchval("SELECT count(*) FROM ledger_noted") <= 16
     assert [first for first, _, _ in await gaps(api)] == list(range(2, 99, 2))
     assert len({gap["since"] for gap in (await api.get("/ledger")).json()["items"][0]["gaps"]}) == 16
+    joined = await pool.fetchrow("SELECT * FROM ledger_noted ORDER BY missing_since LIMIT 1")
+    others = await pool.fetchval("SELECT min(came_by) FROM ledger_noted WHERE id <> $1", joined["id"])
+    assert joined["missing_since"] < joined["came_by"] < others

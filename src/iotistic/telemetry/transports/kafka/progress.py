@@ -20,7 +20,7 @@ from iotistic.telemetry.transports.kafka.logger import KAFKA_LOGGER
 from iotistic.telemetry.transports.kafka.settings import Config
 
 _EVERY_S = 2.0
-_SHARE = 20
+_SHARE = 8
 """Asking takes at most this part of the time, however many partitions there are."""
 _WITHIN_S = 1.5
 
@@ -44,16 +44,11 @@ class GroupProgress:
             await asyncio.sleep(max(_EVERY_S, _SHARE * (time.monotonic() - started)))
 
     def _look(self, consumer: Consumer) -> list[Look]:
-        """Return what is to be noted; nothing when Kafka does not answer. Raises KafkaException."""
+        """Return what is to be noted. Raises KafkaException when there is no answer in time."""
         partitions = list(self._partitions(consumer))
         # Ends before offsets: what is behind an end by then came before the look.
         at = time.time()
-        ends: list[tuple[int, int]] = []
-        for one in partitions:
-            found = consumer.get_watermark_offsets(one, timeout=_WITHIN_S)
-            if found is None:  # no answer in time
-                return []
-            ends.append(found)
+        ends = [consumer.get_watermark_offsets(one, timeout=_WITHIN_S) for one in partitions]
         committed = consumer.committed(partitions, timeout=_WITHIN_S)
         return [
             self._watch(one).look(at, end=high, done=offset.offset if offset.offset >= 0 else low)
