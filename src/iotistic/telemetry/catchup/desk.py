@@ -13,8 +13,8 @@ import contextlib
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
-from typing import Protocol
 
 import asyncpg
 import structlog
@@ -28,6 +28,7 @@ from iotistic.kernel.postgres.queries import load_queries
 from iotistic.telemetry.catchup import metrics
 from iotistic.telemetry.catchup.granter import Answer, Granter
 from iotistic.telemetry.catchup.loads import Load, LoadReader, Situation, Trouble
+from iotistic.telemetry.catchup.probing import BrokerProbe, Publisher
 from iotistic.telemetry.catchup.reporting import REPORT_EVERY_S
 from iotistic.telemetry.catchup.settings import CatchupSettings
 
@@ -39,14 +40,6 @@ _RETRY_S = 1.0
 _SENDERS = 64
 _LATE_S = 5.0
 """Seconds after which an answer that could not be sent is of no use: its device has asked again."""
-
-
-class Publisher(Protocol):
-    """Publishes a message and returns once the broker has acknowledged it."""
-
-    async def publish(self, topic: str, payload: bytes) -> None:
-        """Raise Denied when the broker refuses the message, Unavailable when it does not answer."""
-        ...
 
 
 class Duty(Enum):
@@ -72,19 +65,21 @@ class Desk:
         self._dsn, self._publisher, self._settings, self._clock = dsn, publisher, settings, clock
         self._granter = Granter(settings, random.random)
         self._loads = LoadReader()
+        self._probe = BrokerProbe(publisher, clock)
         self._answers: asyncio.Queue[tuple[float, Answer]] = asyncio.Queue()
         self._stopping = asyncio.Event()
         self._duty = Duty.CUT_OFF
 
     async def run(self) -> None:
         """Answer until `stop` is called."""
-        senders = [asyncio.create_task(self._send()) for _ in range(_SENDERS)]
+        beside = [asyncio.create_task(self._send()) for _ in range(_SENDERS)]
+        beside.append(asyncio.create_task(self._probe.run()))
         try:
             await self._keep_watch()
         finally:
-            for sender in senders:
-                sender.cancel()
-            await asyncio.gather(*senders, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     def stop(self) -> None:
         """Grant nothing more."""
@@ -131,6 +126,8 @@ class Desk:
 
     def _look(self, loads: list[Load]) -> None:
         situation, now = self._loads.read(loads), self._clock()
+        # A live reading waits in the broker first, and then for its commit.
+        situation = replace(situation, live_delay_s=situation.live_delay_s + self._probe.delay_s)
         given_up = self._granter.given_up
         self._granter.observe(situation, now)
         metrics.STORED.inc(situation.stored)

@@ -14,7 +14,7 @@ LEASES = Gauge("iotistic_catchup_devices_sending", "Devices that send what they 
 WINDOW = Gauge("iotistic_catchup_window_messages", "Messages that may be under way at once")
 OUTSTANDING = Gauge("iotistic_catchup_outstanding_messages", "Messages granted and not known to be stored")
 LIVE_DELAY = Gauge(
-    "iotistic_catchup_live_delay_seconds", "Longest time from receipt to commit of live readings"
+    "iotistic_catchup_live_delay_seconds", "Longest time that live readings take, through broker and worker"
 )
 LIVE_LIMIT = Gauge("iotistic_catchup_live_limit_seconds", "How long that may take before less is granted")
 GRANTING = Gauge("iotistic_catchup_granting", "1 while this is the process that grants")
