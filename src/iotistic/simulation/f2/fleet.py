@@ -64,6 +64,8 @@ class FleetPlan:
     connects_per_s: float = 1000.0
     connects_at_once: int = 64
     keepalive_s: int = 60
+    session_expiry_s: int = 3600
+    """How long the broker keeps commands for a controller that is away."""
     stamps: bool = True
     """Number messages, keep them until the ledger confirms them, and send them again when asked."""
     outbox: int | None = None
@@ -170,6 +172,7 @@ class Fleet:
             port=plan.broker_port,
             client_id=mac,
             keepalive_s=plan.keepalive_s,
+            session_expiry_s=plan.session_expiry_s,
             subscriptions=((command_filter(mac), 1),),
         )
         client = LeanClient(
