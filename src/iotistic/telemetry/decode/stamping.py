@@ -24,6 +24,7 @@ _sequence_of = attrgetter("seq")
 
 _epoch_of = attrgetter("epoch")
 _decoder = msgspec.json.Decoder(Stamped)
+_numbers = msgspec.json.Decoder(list[int])
 
 
 def sender_of(topic: bytes) -> DeviceRef | None:
@@ -79,9 +80,8 @@ class BatchStamps:
             self._epoch = np.full(len(self._messages), _NONE, np.int64)
             self._sequence = self._epoch.copy()
         try:
-            epoch = np.array(list(map(int, map(bytes, map(_epoch_of, found)))), np.int64)
-            sequence = np.array(list(map(int, map(bytes, map(_sequence_of, found)))), np.int64)
-        except (ValueError, OverflowError):  # not all of them are stamps
+            epoch, sequence = (_whole_numbers(list(map(one, found))) for one in (_epoch_of, _sequence_of))
+        except (msgspec.DecodeError, OverflowError):  # not all of them are stamps
             for place, payload in zip(message.tolist(), found, strict=True):
                 self._note(place, payload)
             return
@@ -141,6 +141,17 @@ class BatchStamps:
             ref = sender_of(topic)
             source = self._source_of[topic] = "" if ref is None else f"{ref.kind}:{ref.key}"
         return source
+
+
+def _whole_numbers(texts: list[msgspec.Raw]) -> Int64s:
+    """Read JSON values in one pass; raise DecodeError or OverflowError unless all are whole numbers.
+
+    Each text is one JSON value or nothing, so commas between them cannot be taken for anything else.
+    """
+    numbers: list[int] = _numbers.decode(b"[%b]" % b",".join(texts))
+    if len(numbers) != len(texts):
+        raise msgspec.DecodeError
+    return np.array(numbers, np.int64)
 
 
 def _believed(stamps: Stamps, *, absent: int = _NONE) -> tuple[Int64s, Int64s]:
