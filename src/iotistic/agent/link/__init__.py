@@ -1,0 +1,1 @@
+"""The agent's way to its cloud: seldom, politely, and able to do without."""
