@@ -16,7 +16,6 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from iotistic.kernel.errors import IotisticError
 from iotistic.telemetry.ledger.looks import Look, Stages, Watch
 from iotistic.telemetry.ledger.model import Stage
-from iotistic.telemetry.transports.kafka.logger import KAFKA_LOGGER
 from iotistic.telemetry.transports.kafka.settings import Config
 
 _EVERY_S = 2.0
@@ -29,14 +28,15 @@ class GroupProgress:
     """Looks at the ends of topics and at what a group has made durable of them."""
 
     def __init__(self, client: Config, *, group: str, topics: Sequence[str], stage: Stage) -> None:
-        self._config = client | {"group.id": group, "enable.auto.commit": False}
+        # What it would log waits for a poll, and it never polls; the group's member logs the same.
+        self._config = client | {"group.id": group, "enable.auto.commit": False, "log_level": 0}
         self._topics, self._stage = topics, stage
         self._watches: dict[tuple[str, int], Watch] = {}
 
     async def report(self, stages: Stages) -> None:
         """Look and note until cancelled."""
         # Never closed in so many words: a look that is under way has it too, and it has joined nothing.
-        consumer = Consumer(self._config, logger=KAFKA_LOGGER)
+        consumer = Consumer(self._config)
         while True:
             started = time.monotonic()
             with suppress(KafkaException, IotisticError, asyncpg.PostgresError, TimeoutError):
