@@ -239,7 +239,6 @@ def _bystanders(site: Installation, sizes: Sizes) -> Iterator[None]:
         password_file=str(endpoints.service_password_file),
         devices=10,
         series=100,
-        chunk=1,
         rate=sizes.bystander_rate,
         count=10_000_000,
         tick_s=0.005,
