@@ -209,6 +209,14 @@ def test_live_readings_may_take_twice_as_long_as_they_used_to():
     assert given.live_limit_s == pytest.approx(0.4)
 
 
+def test_what_a_machine_does_now_and_then_is_not_what_is_usual():
+    given = granter(catchup_live_delay_s=0.1)
+    for look in range(60):
+        given.observe(Situation(live_delay_s=3.0 if look % 5 == 0 else 0.1), look / 2)
+
+    assert given.live_limit_s == pytest.approx(0.2)
+
+
 def test_a_lane_that_takes_messages_and_stores_none_gets_the_least_until_it_does():
     world = World([Device(10_000, 10) for _ in range(20)], catchup_window=2000)
     world.run(30)
