@@ -30,7 +30,8 @@ READY_WITHIN_S = 60
 WHOLE_WITHIN_S = 45
 FREE_PORTS = {"API_PORT": "0", "PKI_PORT": "0", "MQTT_PORT": "0"}
 PATTERNS = {
-    "ingest": ("iotistic", "ingest"),
+    "ingest": ("iotistic", "ingest", "LANE=live"),
+    "backlog": ("iotistic", "ingest", "LANE=backlog"),
     "broker": ("mosquitto",),
     "database": ("postgres",),
     "api": ("iotistic", "api"),
@@ -83,6 +84,8 @@ class Site:
                 words = (entry / "cmdline").read_bytes().decode().split("\0")
                 if parent != self.process.pid:
                     continue
+                if "ingest" in words:
+                    words += _lane(entry)
                 for name, pattern in PATTERNS.items():
                     if all(any(word.endswith(part) for word in words) for part in pattern):
                         found[name].append(int(entry.name))
@@ -120,6 +123,13 @@ class Site:
         self.process.stdout.close()
         self.api.close()
         return self.process.returncode
+
+
+def _lane(entry):
+    """Return the lane that a process was given, as it stands in its environment."""
+    return [
+        word for word in (entry / "environ").read_bytes().decode().split("\0") if word.startswith("LANE=")
+    ]
 
 
 def _ready(url, ca):
