@@ -8,6 +8,8 @@ transactions, and the sink would have to be idempotent all the same (docs/decisi
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from confluent_kafka import Message
+
 from iotistic.kernel.errors import IotisticError
 from iotistic.telemetry.model import DeadLetter
 from iotistic.telemetry.transports.insisting import Dependency
@@ -67,7 +69,7 @@ class Processor:
 
     async def prepare(self, batch: Batch) -> list[Outgoing]:
         """Return the records that a batch makes."""
-        raw = decode_raw([record.value() for record in batch.records], read_us=batch.read_us)
+        raw = decode_raw(list(map(Message.value, batch.records)), read_us=batch.read_us)
         letters = self._faults(batch, raw)
         outgoing: list[Outgoing] = []
         if len(raw.messages):

@@ -93,7 +93,7 @@ class ReadingEncoder:
             message.append(place)
             heads.append(self._heads.get((topic, one)) or self._learn(topic, one, event.device_id))
             text = _encode(event.text.encode("utf-8", "backslashreplace").decode())
-            bodies.append(b',"timestamp":"%b","text":%b' % (_iso(np.array([event.time_us]))[0], text))
+            bodies.append(b',"timestamp":"%bZ","text":%b' % (_iso(np.array([event.time_us]))[0], text))
         order = sorted(range(len(message)), key=message.__getitem__)
         return [message[i] for i in order], [heads[i] for i in order], [bodies[i] for i in order]
 
@@ -129,12 +129,13 @@ def _numbers(rows: Rows) -> list[bytes]:
     if not len(rows):
         return []
     values = _encode(rows.value.tolist())[1:-1].split(b",")
-    return list(map(b',"timestamp":"%b","value":%b'.__mod__, zip(_iso(rows.time_us), values, strict=True)))
+    return list(map(b',"timestamp":"%bZ","value":%b'.__mod__, zip(_iso(rows.time_us), values, strict=True)))
 
 
 def _iso(time_us: Int64s) -> list[bytes]:
-    """Return times as ISO 8601 with microseconds, in UTC."""
-    return [b"%bZ" % text for text in time_us.astype("datetime64[us]").astype("S26").tolist()]
+    """Return times as ISO 8601 with microseconds, in UTC; the Z is left to who writes them."""
+    times: list[bytes] = time_us.astype("datetime64[us]").astype("S26").tolist()
+    return times
 
 
 def _stamps(deliveries: Deliveries | None, message: list[int]) -> list[bytes]:

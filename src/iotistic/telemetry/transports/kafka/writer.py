@@ -59,7 +59,7 @@ class Writer:
         if any(topic == self._dead_letter_topic for topic, _ in batch.ends):
             readings = [record for record in batch.records if record.topic() != self._dead_letter_topic]
             dead = [record for record in batch.records if record.topic() == self._dead_letter_topic]
-        read = decode_readings([record.value() for record in readings], read_us=batch.read_us)
+        read = decode_readings(list(map(Message.value, readings)), read_us=batch.read_us)
         letters, delivered = decode_letters(
             [
                 (record.value(), place_of(record.topic(), record.partition(), record.offset()))
