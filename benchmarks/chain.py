@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx2
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from benchmarks import kafka_floor
 from benchmarks.beside_telegraf import Comparison
 from benchmarks.framework import Report, at_least
 from benchmarks.installation import Child, Installation, installation
@@ -41,6 +42,7 @@ def run(quick: bool, report: Report) -> None:
             with installation(workers=0) as site:
                 bench = ChainBench(site, kafka, report, count)
                 bench.alone()
+                bench.floors()
                 bench.tools()
                 bench.together()
                 bench.direct(rounds=1 if quick else 4)
@@ -134,6 +136,22 @@ class ChainBench:
         self._report.add(
             "connector beside kafka-producer-perf-test", self._connector.rate, "records/s", reference=rate
         )
+
+    def floors(self) -> None:
+        """The library that we use, in C: reading alone, and reading and writing as much as the processor."""
+        servers, count, ours = self._kafka.servers, self._sent, self._processor
+        octets = self._topics.record_bytes(_PROCESSED)
+        try:
+            reading = kafka_floor.read(servers, _RAW, count)
+            both = kafka_floor.read_and_write(servers, _RAW, count, compression="gzip", octets=octets)
+        except kafka_floor.FloorMissing as exc:
+            self._report.add(f"no C program to compare with: {exc.message}", math.nan, "")
+            return
+        add, cpu = self._report.add, ours.cpu["processor"]
+        add("processor beside C that reads", ours.rate, "records/s", reference=reading.rate)
+        add("processor beside C that reads and writes", ours.rate, "records/s", reference=both.rate)
+        add("CPU of processor beside C that reads", cpu, "s/million", reference=reading.cpu)
+        add("CPU of processor beside C that reads and writes", cpu, "s/million", reference=both.cpu)
 
     def together(self) -> None:
         """All three at once, on topics of their own."""
