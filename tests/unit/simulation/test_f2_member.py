@@ -189,6 +189,21 @@ def test_no_more_is_kept_back_than_fits(bench):
     assert (bench.tally.kept_back, bench.tally.skipped, bench.member.kept.next_number) == (10, 5, 11)
 
 
+def test_counts_say_what_waits_and_what_came_after_all(bench):
+    bench.lose()
+    bench.measure(30)
+    bench.member.online(1.0)
+    bench.settle()
+    waiting = bench.tally.line()
+    bench.grant(25)
+    bench.settle()
+    told = bench.tally.summary()
+
+    assert "30 kept back, 0 granted, 0 caught up" in waiting
+    assert [told[name] for name in ("kept_back", "backlog_granted", "caught_up")] == [5, 25, 20]
+    assert told["backlog_asked"] == 1
+
+
 @pytest.mark.parametrize("payload", [b"", b"{}", b'{"grant": -1}', b'{"grant": "all"}', b"[" * 2000, b"\xff"])
 def test_garbage_grants_nothing(bench, payload):
     bench.lose()
