@@ -106,6 +106,16 @@ def test_a_stamp_that_cannot_be_believed_is_counted(epoch, seq):
     assert decoded.deliveries.refused == 1
 
 
+def test_a_list_in_place_of_a_number_does_not_fill_the_gap_of_a_neighbour():
+    decoded = decode(
+        ("sensor/a/t", {"value": 1.0, "epoch": [7, 8], "seq": [1, 2]}),
+        ("sensor/b/t", {"value": 1.0}),
+        ("sensor/c/t", FINE),
+    )
+
+    assert listed(decoded) == [("key:c", 7, 1)]
+
+
 def test_a_lone_epoch_is_a_time_and_no_stamp():
     assert decode(("sensor/a/t", {"value": 1.0, "epoch": 1795255200})).deliveries is None
 
