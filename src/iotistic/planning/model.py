@@ -163,6 +163,8 @@ class Service:
     name: str
     config: ServiceConfig
     state: ServiceState = ServiceState.RUNNING
+    app_name: str = field(default="", compare=False)
+    """For people: what containers are called by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ key that is not known would otherwise be a wish that silently does not come true
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple, TypeVar, cast
 
 from iotistic.planning.faults import Fault, Reader, pairs, seconds, shown, text, truth, whole
@@ -109,7 +110,7 @@ def _read_app(app_id: str, value: object, apps: Reader) -> App:
     rolling = _or(app.read("rollingUpdate", truth), default=False)
     app.refuse_others()
     read = [
-        _read_service(entry, app_id, app.at(f"services[{index}]"), apps.faults)
+        replace(_read_service(entry, app_id, app.at(f"services[{index}]"), apps.faults), app_name=name)
         for index, entry in enumerate(services)
     ]
     return App(app_id, name, tuple(sorted(read, key=lambda service: service.key)), rolling)
