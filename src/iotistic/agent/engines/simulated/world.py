@@ -91,6 +91,8 @@ class World:
                 raise StartRefused(f"the network {name} is not there")
         for name in config.volumes:
             self.volumes.setdefault(Named(service.key.app_id, name), self.now)
+        for other in [one for one in self._all() if one.key == service.key and one.status is Status.CREATED]:
+            del self.containers[other.id]
         container_id = f"sim{next(self._ids):08x}"
         container = Container(container_id, service.key, service.name, config, Status.CREATED)
         self.containers[container_id] = container
