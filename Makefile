@@ -15,7 +15,8 @@ run: ## Start everything with 4 simulated controllers and a live table; Ctrl-C s
 	@exec $(BIN)/iotistic up --simulate 4 $(ARGS)
 
 test: ## Lint, types, import contracts and every test
-	@sh scripts/setup.sh mosquitto mosquitto-clients openssl openjdk-17-jre-headless redis-server
+	@sh scripts/setup.sh mosquitto mosquitto-clients openssl openjdk-17-jre-headless redis-server \
+		docker.io docker-registry busybox-static
 	@sh scripts/lint.sh
 	@sh scripts/step.sh "types (pyright)" $(BIN)/pyright
 	@sh scripts/step.sh "Kafka for the tests" $(BIN)/python scripts/fetch_kafka.py

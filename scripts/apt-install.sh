@@ -21,10 +21,13 @@ install() {
 install "$@" || { apt-get update && install "$@"; }
 
 for package in "$@"; do
-    case $package in mosquitto | redis-server)
-        if command -v systemctl >/dev/null 2>&1; then
-            systemctl disable "$package.service" || true
-        fi
-        ;;
+    case $package in
+    mosquitto | redis-server | docker-registry) units=$package.service ;;
+    docker.io) units="docker.service docker.socket containerd.service" ;;
+    *) units= ;;
     esac
+    if [ -n "$units" ] && command -v systemctl >/dev/null 2>&1; then
+        # shellcheck disable=SC2086  a list of units
+        systemctl disable $units || true
+    fi
 done

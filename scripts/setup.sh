@@ -39,6 +39,8 @@ is_missing() {
     mosquitto) [ -z "${MQTT_BROKER_URL:-}" ] && ! has mosquitto ;;
     mosquitto-clients) ! has mosquitto_sub ;;
     openjdk-*) ! has java ;;
+    docker.io) ! has dockerd || ! has docker ;;
+    busybox-static) ! has busybox ;;
     *) ! has "$1" ;;
     esac
 }
