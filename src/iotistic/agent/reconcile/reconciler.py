@@ -124,7 +124,8 @@ class Reconciler:
 
     async def _plan(self) -> list[Step]:
         around = self._around
-        seen = around.health(await self._engine.observe())
+        # Probes that a living container was changed to are the ones that are asked.
+        seen = around.health(self._record.known(await self._engine.observe()))
         now = around.clock()
         self.standing.current = current = self._record.seen(seen, now)
         facts = self._record.facts(

@@ -69,12 +69,16 @@ class Record:
         there = {one.id for one in current.containers}
         self.stopped &= there
         self.applied = {id_: config for id_, config in self.applied.items() if id_ in there}
-        containers = tuple(self._known(one) for one in current.containers)
-        for one in containers:
+        current = self.known(current)
+        for one in current.containers:
             if _is_good(one, now):
                 self.last_good[one.key] = one.config
                 self.crashes.pop(Release(one.key, one.config), None)
-        return replace(current, containers=containers)
+        return current
+
+    def known(self, current: Current) -> Current:
+        """Return what is there with what only we know of it: engines do not keep all that we changed."""
+        return replace(current, containers=tuple(self._known(one) for one in current.containers))
 
     def _known(self, one: Container) -> Container:
         return replace(

@@ -1,0 +1,1 @@
+"""Probes: whether containers live, and whether they serve."""
