@@ -172,7 +172,7 @@ def test_the_terminal_lists_the_fleet_and_the_doctor_finds_all_well(running, fle
 
 
 def test_both_workers_have_a_share_of_the_stream(running, fleet):
-    workers = api(running, "GET", "/stats")["workers"]
+    workers = [one for one in api(running, "GET", "/stats")["workers"] if "backlog" not in one["worker"]]
 
     assert len(workers) == 2
     assert all(worker["rows_total"] > 0 for worker in workers)
