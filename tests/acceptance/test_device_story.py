@@ -342,9 +342,12 @@ def test_the_same_message_twice_is_one_row(running, device):
 
 def test_the_doctor_finds_all_well_and_both_workers_share_the_stream(running):
     health = said_json(running, "doctor")
-    workers = api(running, "GET", "/stats")["workers"]
+    expected = {"ingest-0", "ingest-1", "ingest-backlog-0"}
+    until(
+        lambda: {one["worker"] for one in api(running, "GET", "/stats")["workers"]} == expected,
+        VISIBLE_WITHIN_S,
+    )
 
     assert health["healthy"] is True
     assert {"ingest-0", "ingest-1"} <= {finding["check"] for finding in health["findings"]}
     assert {finding["state"] for finding in health["findings"]} <= {"ok", "warning"}
-    assert {worker["worker"] for worker in workers} == {"ingest-0", "ingest-1", "ingest-backlog-0"}
