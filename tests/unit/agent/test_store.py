@@ -181,9 +181,9 @@ DAMAGES = {
     "garbage": lambda content: b"not a database at all" * 100,
     "no header": lambda content: bytes(100) + content[100:],
     "half": lambda content: content[: len(content) // 2],
-    "one page": lambda content: content[:4096],
+    "one page": lambda content: content[:1024],
     "a page of zeros in the middle": lambda content: (
-        content[: 4096 * 20] + bytes(4096) + content[4096 * 21 :]
+        content[: 1024 * 99] + bytes(1024) + content[1024 * 100 :]
     ),
     "ends in a page": lambda content: content[: 4096 * 30 + 1000],
     "empty": lambda content: b"",
