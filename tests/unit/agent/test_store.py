@@ -9,6 +9,8 @@ import stat
 import subprocess
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from iotistic.agent.store import schema
 from iotistic.agent.store.database import open_database
@@ -206,6 +208,40 @@ async def test_a_broken_database_is_replaced_and_the_device_stays_itself(tmp_pat
     assert stamp.epoch > max((one.epoch for one in old), default=0)
 
 
+HITS = st.lists(
+    st.tuples(st.floats(0, 0.999), st.sampled_from([1, 100, 1024, 4096]), st.booleans()),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(hits=HITS, kept=st.floats(0.05, 1), open_when_copied=st.booleans())
+def test_no_damage_keeps_the_agent_from_its_start(tmp_path_factory, hits, kept, open_when_copied):
+    async def run(folder):
+        path = folder / "agent.sqlite"
+        store = await filled(path)
+        identity = await store.device.load()
+        await store.outbox.append([Letter("t", os.urandom(900)) for _ in range(60)])
+        copies = {one: one.read_bytes() for one in (path, folder / "agent.sqlite-wal")}
+        await store.close()
+        content = bytearray(copies[path] if open_when_copied else path.read_bytes())
+        (folder / "agent.sqlite-wal").write_bytes(copies[folder / "agent.sqlite-wal"] * open_when_copied)
+        for place, length, random in hits:
+            at = int(place * len(content))
+            content[at : at + length] = os.urandom(length) if random else bytes(length)
+        path.write_bytes(content[: int(kept * len(content))])
+        store = await Store.open(path)
+        found = await store.device.load()
+        old = {message.stamp for message in await store.outbox.waiting(1000)}
+        (stamp,) = await store.outbox.append([Letter("t", b"new")])
+        await store.close()
+        assert found == identity
+        assert stamp not in old
+
+    asyncio.run(run(tmp_path_factory.mktemp("damage")))
+
+
 async def test_what_can_still_be_read_of_a_broken_database_is_kept(tmp_path):
     _, store = await damaged(tmp_path / "agent.sqlite", DAMAGES["a page of zeros in the middle"])
     messages = await store.outbox.waiting(1000)
@@ -338,6 +374,21 @@ async def test_work_that_fails_is_undone_alone(tmp_path):
 
     assert [type(one) for one in results] == [type(None), ValueError, type(None), sqlite3.IntegrityError]
     assert rows == [("a",), ("b",)]
+
+
+async def test_only_what_is_to_survive_a_power_cut_waits_for_the_disk(tmp_path):
+    """2 syncs with each commit, 1 does not; asked inside of the transaction, where it cannot change any more."""
+    database = await open_database(tmp_path / "db")
+
+    def level(connection):
+        return connection.execute("PRAGMA synchronous").fetchone()[0]
+
+    lazy = await database.run(level, durable=False)
+    durable = await database.run(level)
+    mixed = await asyncio.gather(database.run(level, durable=False), database.run(level))
+    await database.close()
+
+    assert (lazy, durable, mixed) == (1, 2, [2, 2])
 
 
 async def test_a_closed_store_says_that_it_is_closed(tmp_path):
