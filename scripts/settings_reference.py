@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from iotistic.entrypoints.agent.assembly import AgentProcessSettings
 from iotistic.entrypoints.api import ApiSettings
 from iotistic.entrypoints.authority import AuthoritySettings as AuthorityClientSettings
 from iotistic.entrypoints.broker import BrokerSettings
@@ -44,6 +45,7 @@ PROCESSES: dict[str, type[Settings]] = {
     "sink": SinkSettings,
     "broker": BrokerSettings,
     "prepare": PrepareSettings,
+    "agent": AgentProcessSettings,
     "simulate": SimulatorSettings,
     "commands": ClientSettings,
     "cert": AuthorityClientSettings,

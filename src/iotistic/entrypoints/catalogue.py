@@ -26,6 +26,7 @@ class Command:
 
 COMMANDS: tuple[Command, ...] = (
     Command("up", "Start everything on this machine and show a live table.", "Run"),
+    Command("agent", "Keep this machine's containers equal to a target state.", "Run"),
     Command("status", "Say what runs, where, and whether it is healthy.", "Run"),
     Command("doctor", "Check ports, disk, clock, versions, broker and database; say the fix.", "Run"),
     Command("watch", "Show devices, last values and throughput, live.", "Look"),

@@ -25,6 +25,7 @@ from iotistic.planning.steps import (
     Start,
     Step,
     TakeLock,
+    name_of,
     subject_of,
 )
 
@@ -101,7 +102,7 @@ def _waiting(steps: Iterable[Step], facts: Facts) -> Iterator[Step]:
         if isinstance(step, Noop) or failed is None or facts.now >= again_at(failed):
             yield step
         else:
-            why = f"{type(step).__name__} failed {failed.count} times: {failed.reason}"
+            why = f"{name_of(step)} failed {failed.count} times: {failed.reason}"
             yield Noop(subject_of(step), why, again_at(failed))
 
 

@@ -182,6 +182,12 @@ def deadline_s(step: Action) -> float:
             return _DEADLINE_S
 
 
+def name_of(step: Action | Noop) -> str:
+    """Return what a step is called: fetch, createNetwork, noop."""
+    name = type(step).__name__
+    return name[0].lower() + name[1:]
+
+
 def subject_of(step: Action) -> str:
     """Return what a step is about, in a person's words."""
     match step:

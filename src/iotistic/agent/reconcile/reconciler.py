@@ -22,7 +22,7 @@ from iotistic.agent.reconcile.record import Record
 from iotistic.kernel.errors import IotisticError, Unavailable
 from iotistic.planning.model import Current, Release, Target
 from iotistic.planning.planner import plan
-from iotistic.planning.steps import Action, Fetch, Noop, Start, Step, Stop, subject_of
+from iotistic.planning.steps import Action, Fetch, Noop, Start, Step, Stop, name_of, subject_of
 
 log = structlog.get_logger()
 
@@ -75,6 +75,11 @@ class Reconciler:
         self._fetching = asyncio.Semaphore(_FETCHES_AT_ONCE)
         self._away_s = _AWAY_FIRST_S
         self.standing = Standing()
+
+    @property
+    def target(self) -> Target:
+        """What was declared last."""
+        return self._target
 
     @property
     def under_way(self) -> tuple[Action, ...]:
@@ -149,7 +154,7 @@ class Reconciler:
         self._wake.set()
 
     async def _carry_out(self, step: Action) -> None:
-        log.info("step.started", step=type(step).__name__, subject=subject_of(step), why=step.why)
+        log.info("step.started", step=name_of(step), subject=subject_of(step), why=step.why)
         self._record.begun(step)
         if isinstance(step, Stop):
             await self._save()
@@ -159,11 +164,11 @@ class Reconciler:
                 await self._executor.carry_out(step)
         except IotisticError as exc:
             self._record.failed(step, self._around.clock(), exc.message)
-            log.warning("step.failed", step=type(step).__name__, subject=subject_of(step), reason=exc.message)
+            log.warning("step.failed", step=name_of(step), subject=subject_of(step), reason=exc.message)
         else:
             self._record.done(step)
             took_s = round(self._around.clock() - began, 3)
-            log.info("step.done", step=type(step).__name__, subject=subject_of(step), seconds=took_s)
+            log.info("step.done", step=name_of(step), subject=subject_of(step), seconds=took_s)
 
     async def _give_up(self, steps: Iterable[Action]) -> None:
         tasks = [self._under_way[step] for step in steps if step in self._under_way]

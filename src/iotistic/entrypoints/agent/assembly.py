@@ -1,0 +1,127 @@
+"""Puts an agent together: engine, disk, locks and the loop, from settings."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import structlog
+from pydantic import Field
+
+from iotistic.agent.engines.docker.engine import SOCKET, DockerEngine
+from iotistic.agent.engines.port import Engine
+from iotistic.agent.engines.simulated.engine import SimulatedEngine
+from iotistic.agent.reconcile.carrying_out import Executor
+from iotistic.agent.reconcile.locks import FileLocks
+from iotistic.agent.reconcile.reconciler import Reconciler, Surroundings
+from iotistic.agent.reconcile.record import Record
+from iotistic.agent.store.store import Store
+from iotistic.kernel.errors import Unavailable
+from iotistic.kernel.home import HomeSettings
+from iotistic.kernel.logging import LogSettings
+from iotistic.kernel.settings import Settings
+
+log = structlog.get_logger()
+
+_CALL_WITHIN_S = 5.0
+
+
+class EngineKind(StrEnum):
+    """What runs containers."""
+
+    AUTO = "auto"
+    """Docker when its socket is there, otherwise nothing but a simulation."""
+    DOCKER = "docker"
+    SIMULATED = "simulated"
+
+
+class DockerMissing(Unavailable):
+    """There is no Docker at its socket."""
+
+    code = "agent.docker_missing"
+
+
+class AgentSettings(Settings):
+    """How an agent works."""
+
+    agent_engine: EngineKind = EngineKind.AUTO
+    """What runs containers: auto (Docker when its socket is there), docker, simulated."""
+    docker_socket: Path = SOCKET
+    """Docker's socket."""
+    reconciliation_interval_ms: int = Field(default=30_000, ge=100)
+    """Milliseconds after which the agent looks at its containers although nothing happened."""
+    disk_watermark_percent: int = Field(default=85, ge=1, le=100)
+    """Percent of the disk in use from which images that nothing needs are removed at once."""
+
+
+class AgentProcessSettings(AgentSettings, HomeSettings, LogSettings):
+    """Settings of an agent, and where it keeps what it knows."""
+
+    @property
+    def data(self) -> Path:
+        """The agent's own folder."""
+        return self.home.path / "agent"
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The parts of one agent."""
+
+    engine: Engine
+    store: Store
+    record: Record
+    reconciler: Reconciler
+
+
+def choose_engine(settings: AgentSettings) -> Engine:
+    """Return the engine. Raises DockerMissing when Docker is wanted and not there."""
+    kind, socket = settings.agent_engine, settings.docker_socket
+    if kind is EngineKind.DOCKER and not socket.is_socket():
+        raise DockerMissing(f"nothing listens at {socket}", hint="start Docker, or set DOCKER_SOCKET")
+    if kind is EngineKind.DOCKER or (kind is EngineKind.AUTO and socket.is_socket()):
+        return DockerEngine(socket)
+    return SimulatedEngine(time.time)
+
+
+@contextlib.asynccontextmanager
+async def open_agent(settings: AgentSettings, data: Path) -> AsyncGenerator[Agent]:
+    """Yield an agent that is ready to run. Raises DockerMissing and what the store raises."""
+    _make(data)
+    store = await Store.open(data / "agent.sqlite")
+    engine = choose_engine(settings)
+    try:
+        record = await store.record.load()
+        locks = FileLocks(data / "locks")
+        record.held = await locks.regain(record.held)
+        watermark = settings.disk_watermark_percent / 100
+        around = Surroundings(
+            time.time,
+            locked=locks.locked,
+            disk_is_full=lambda: _is_full(data, watermark),
+            save=store.record.save,
+        )
+        reconciler = Reconciler(
+            engine,
+            Executor(engine, locks),
+            record,
+            around,
+            look_every_s=settings.reconciliation_interval_ms / 1000,
+        )
+        log.info("agent.opened", engine=engine.name, data=str(data))
+        yield Agent(engine, store, record, reconciler)
+        await store.record.save(record)
+    finally:
+        await engine.close()
+        await store.close()
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _is_full(folder: Path, watermark: float) -> bool:
+    used = shutil.disk_usage(folder)
+    return used.used > used.total * watermark
