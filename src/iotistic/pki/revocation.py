@@ -4,28 +4,31 @@ A revocation is committed first. The list is then made from the database, never 
 crash at any point is mended by the next list: at the next start, at the next revocation, or within a day.
 Clients still to be put off are remembered until the broker has answered.
 
-Invariant: one list is made at a time, so that a later list never holds less than an earlier one.
+Invariants: one list is made at a time, so that a later list never holds less than an earlier one; it bears
+a later second, because of lists that it holds OpenSSL heeds the latest.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 import structlog
+from cryptography import x509
 
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.files import PUBLIC, write_atomic
 from iotistic.kernel.postgres.pool import database_errors
 from iotistic.pki import repository
-from iotistic.pki.ca import CertificateAuthority
+from iotistic.pki.ca import CLOCK_SKEW, CertificateAuthority
 from iotistic.pki.model import BrokerGate
 
 log = structlog.get_logger()
 
 _REFRESH_S = 24 * 3600.0  # lists live seven days, so six refreshes may fail before devices are locked out
+_SECOND = timedelta(seconds=1)
 
 
 class RevocationList:
@@ -82,11 +85,12 @@ class RevocationList:
         return enforced
 
     async def _make(self) -> None:
-        now = self._clock()
+        made_at, wait_s = next_list_at(await asyncio.to_thread(_last_list_at, self._path), self._clock())
+        await asyncio.sleep(wait_s)
         with database_errors():
-            revoked = await repository.revoked_and_unexpired(self._pool, now)
+            revoked = await repository.revoked_and_unexpired(self._pool, self._clock())
             number = await repository.next_crl_number(self._pool)
-        self._pem = await asyncio.to_thread(self._authority.sign_crl, revoked, number=number, now=now)
+        self._pem = await asyncio.to_thread(self._authority.sign_crl, revoked, number=number, now=made_at)
         await asyncio.to_thread(write_atomic, self._path, self._pem, mode=PUBLIC)
         log.info("crl.published", number=number, revoked=len(revoked))
 
@@ -121,3 +125,27 @@ class RevocationList:
             except (IotisticError, OSError) as exc:
                 log.warning("crl.refresh_failed", error=str(exc))
                 self._again.set()
+
+
+def next_list_at(last: datetime | None, now: datetime) -> tuple[datetime, float]:
+    """Return the time that the next list bears, and the seconds to wait before it is made.
+
+    It is now, or a second after the last list when that is later. Lists are dated back by CLOCK_SKEW, so
+    they are valid that far ahead; whoever makes more than one a second for so long has to wait. A last list
+    from farther ahead was made by a wrong clock and is not valid: it counts for nothing.
+    """
+    now = now.replace(microsecond=0)  # as a list tells the time
+    if last is None or now > last:
+        return now, 0.0
+    made_at = last + _SECOND
+    ahead = made_at - now - CLOCK_SKEW
+    if ahead > 2 * _SECOND:
+        return now, 0.0
+    return made_at, max(0.0, ahead.total_seconds())
+
+
+def _last_list_at(path: Path) -> datetime | None:
+    try:
+        return x509.load_pem_x509_crl(path.read_bytes()).last_update_utc + CLOCK_SKEW
+    except (FileNotFoundError, ValueError):
+        return None
