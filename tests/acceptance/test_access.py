@@ -43,7 +43,7 @@ SIREN = ("alarm-mode", "J2", "siren-1", "stat")
 
 @pytest.fixture(scope="module")
 def running():
-    with site(**FREE_PORTS) as running:
+    with site(**FREE_PORTS, BROKER_DEBUG_LINES="true") as running:
         yield running
 
 

@@ -303,7 +303,9 @@ class Broker:
         return client
 
 
-async def start_broker(folder: Path, *, device_port: int | None = None, **limits: int) -> Broker:
+async def start_broker(
+    folder: Path, *, device_port: int | None = None, debug_lines: bool = False, **limits: int
+) -> Broker:
     """Start a broker whose home is `folder`, on free ports unless told otherwise."""
     home = Home(folder)
     home.create()
@@ -316,6 +318,7 @@ async def start_broker(folder: Path, *, device_port: int | None = None, **limits
         device_port=device_port or pick_port(0),
         service_port=pick_port(0),
         limits=BrokerLimits(**limits),
+        debug_lines=debug_lines,
     )
     await server.start()
     return Broker(home, server, authority, ExitStack())
@@ -331,7 +334,7 @@ def broker_folder() -> Iterator[Path]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def session_broker(broker_folder: Path) -> AsyncIterator[Broker]:
-    broker = await start_broker(broker_folder)
+    broker = await start_broker(broker_folder, debug_lines=True)
     yield broker
     await broker.server.stop()
 

@@ -2,8 +2,9 @@
 
     python -m iotistic broker      runs until SIGTERM or SIGINT; ends when Mosquitto does
 
-Its certificate comes from `prepare`. It starts once the certificate authority has put the first
-revocation list into the broker's folder, which both share, and looks there every second for a new one.
+Its certificate comes from `prepare`; another one in its place is taken over by a restart of Mosquitto within
+a minute. It starts once the certificate authority has put the first revocation list into the broker's
+folder, which both share; later ones Mosquitto finds there at each handshake.
 """
 
 import asyncio
@@ -21,8 +22,8 @@ from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
 from iotistic.kernel.mosquitto.config import BrokerFiles
-from iotistic.kernel.mosquitto.control import WATCH_EVERY_S
 from iotistic.kernel.mosquitto.server import ENGINE, BrokerTls, MosquittoServer
+from iotistic.kernel.mosquitto.settings import BrokerLogSettings
 from iotistic.kernel.process import service_account
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
@@ -32,6 +33,7 @@ from iotistic.kernel.web.server import serve
 log = structlog.get_logger()
 
 _LOOK_EVERY_S = 0.2
+_CERTIFICATE_LOOK_EVERY_S = 60.0
 
 
 class BrokerGone(Unavailable):
@@ -40,7 +42,7 @@ class BrokerGone(Unavailable):
     code = "broker.gone"
 
 
-class BrokerSettings(HomeSettings, MetricsSettings, LogSettings):
+class BrokerSettings(HomeSettings, MetricsSettings, LogSettings, BrokerLogSettings):
     """Where the broker listens."""
 
     mqtt_host: str = "127.0.0.1"
@@ -83,10 +85,8 @@ async def run(settings: BrokerSettings) -> None:
         log.info("broker.starting", host=settings.metrics_host, port=web.port)
         if not await _first_list(server.config.files.crl, stopping):
             return
-        await server.start()
-        log.info("broker.started", port=settings.mqtt_port)
-        watching = asyncio.create_task(_watch(server))
-        ended = await _until_either(server, stopping)
+        watching = asyncio.create_task(_watch(server, settings.identity_folder))
+        ended = await _keep(server, stopping)
         watching.cancel()
         await server.stop()
     if ended:
@@ -110,6 +110,7 @@ def _server(settings: BrokerSettings) -> MosquittoServer:
         service_host=settings.mqtt_service_listen,
         service_port=settings.mqtt_service_port,
         password_file=settings.mqtt_service_password_file,
+        debug_lines=settings.broker_debug_lines,
     )
 
 
@@ -123,17 +124,26 @@ async def _first_list(crl: Path, stopping: asyncio.Event) -> bool:
     return False
 
 
-async def _watch(server: MosquittoServer) -> None:
-    """Let Mosquitto read a new revocation list; runs until cancelled."""
-    crl = server.config.files.crl
-    known = await asyncio.to_thread(crl.read_bytes)
+async def _watch(server: MosquittoServer, identity: Path) -> None:
+    """Restart Mosquitto for another certificate; runs until cancelled."""
+    certificate = identity / "broker.crt"
+    known = await asyncio.to_thread(certificate.read_bytes)
     while True:
-        await asyncio.sleep(WATCH_EVERY_S)
-        found = await asyncio.to_thread(crl.read_bytes)
+        await asyncio.sleep(_CERTIFICATE_LOOK_EVERY_S)
+        found = await asyncio.to_thread(certificate.read_bytes)
         if found != known:
-            await asyncio.to_thread(server.reload)
+            server.ask_restart("the broker has another certificate")
             known = found
-            log.info("broker.revocations_read")
+
+
+async def _keep(server: MosquittoServer, stopping: asyncio.Event) -> bool:
+    """Run Mosquitto, again when a restart was asked for; return True when it ended otherwise."""
+    while True:
+        await server.start()
+        log.info("broker.started", port=server.endpoints.device_port)
+        ended = await _until_either(server, stopping)
+        if stopping.is_set() or not server.restart_asked:
+            return ended
 
 
 async def _until_either(server: MosquittoServer, stopping: asyncio.Event) -> bool:

@@ -38,7 +38,7 @@ class PkiSettings(AuthoritySettings):
     pki_port: int = Field(default=8080, ge=0, le=65535)
     """Port that HTTPS listens on; 0 takes a free one."""
     broker_watches_folder: bool = False
-    """Whether the broker is a process of its own, such as in another container, that shares its folder with
-    this one and looks there for new revocation lists, instead of a child of `up` that takes signals."""
+    """Whether the broker runs out of our sight, such as in another container, and shares its folder with us,
+    instead of being a child of `up`."""
     api_token: SecretStr
     """The operator token: may do everything here."""

@@ -1,10 +1,12 @@
-"""What the running broker takes over without a restart, and how a revoked device is put off."""
+"""What the broker takes over, running or by a restart, and how a revoked device is put off."""
 
+import asyncio
+import contextlib
+import ssl
 import time
 from functools import partial
 
 import pytest
-from broker_fixtures import eventually
 
 from iotistic.kernel.mosquitto.control import running_broker
 from iotistic.kernel.mqtt.reasons import SESSION_TAKEN_OVER
@@ -48,7 +50,44 @@ async def test_a_revoked_device_does_not_return_by_resuming_its_tls_session(own_
 
     await own_broker.control.apply_crl(own_broker.authority.revoke(credential))
 
-    eventually(lambda: refused(lambda: own_broker.device(credential, resume=first).connect("aabbccddee01")))
+    assert refused(lambda: own_broker.device(credential, resume=first).connect("aabbccddee01"))
+
+
+async def test_a_tls_1_2_session_resumed_after_revocation_costs_a_restart_and_is_worth_nothing_then(
+    own_broker,
+):
+    credential = own_broker.authority.issue("aabbccddee01")
+    first = own_broker.device(credential, tls=ssl.TLSVersion.TLSv1_2)
+    first.connect("aabbccddee01")
+    await own_broker.control.apply_crl(own_broker.authority.revoke(credential))
+    await own_broker.control.disconnect(["aabbccddee01"])
+
+    resumed = own_broker.device(credential, tls=ssl.TLSVersion.TLSv1_2, resume=first)
+    with contextlib.suppress(OSError):
+        resumed.connect("aabbccddee01")
+    await asyncio.wait_for(own_broker.server.process.wait(), 5)
+    assert own_broker.server.restart_asked
+    await own_broker.server.start()
+
+    assert refused(
+        lambda: own_broker.device(credential, tls=ssl.TLSVersion.TLSv1_2, resume=first).connect(
+            "aabbccddee01"
+        )
+    )
+
+
+async def test_a_device_that_was_not_put_off_resumes_without_a_restart(own_broker):
+    credential = own_broker.authority.issue("aabbccddee02")
+    first = own_broker.device(credential, tls=ssl.TLSVersion.TLSv1_2)
+    first.connect("aabbccddee02")
+    await own_broker.control.disconnect(["aabbccddee01"])
+
+    again = own_broker.device(credential, tls=ssl.TLSVersion.TLSv1_2, resume=first)
+    again.connect("aabbccddee02")
+    await own_broker.control.disconnect(["nobody"])
+
+    assert again.publish("tele/f2-aabbccddee02/a") < 128
+    assert not own_broker.server.restart_asked
 
 
 async def test_two_revocations_in_one_second_both_count(own_broker):
@@ -71,28 +110,37 @@ async def test_a_thousand_devices_leave_in_one_call(own_broker):
     assert {device.disconnect_reason() for device in devices} <= ENDED
 
 
-async def test_a_new_password_counts_after_a_reload_and_the_old_one_no_more(own_broker):
+async def restart(broker):
+    broker.server.ask_restart("test")
+    await asyncio.wait_for(broker.server.process.wait(), 10)
+    await broker.server.start()
+
+
+async def test_a_new_password_counts_after_a_restart_and_the_old_one_no_more(own_broker):
     old = own_broker.server.access
     own_broker.service("old")
     own_broker.server.endpoints.service_password_file.write_text("another\n")
-    own_broker.server.reload()
+    await restart(own_broker)
 
     def taken(password):
         answer = own_broker.stranger().connect("probe", username="iotistic", password=password)
         return answer.reason == CONNECTED
 
-    eventually(lambda: taken("another"))
+    assert taken("another")
     assert not taken(old.password)
 
 
-async def test_new_access_rules_count_after_a_reload(own_broker):
-    device = own_broker.connected_device("aabbccddee01")
-    assert device.publish("tele/f2-aabbccddee01/a") < 128
+async def test_a_restart_that_was_asked_for_keeps_sessions_and_what_waits_for_them(own_broker):
+    reader = own_broker.service("reader", clean_start=False, session_expiry_s=60)
+    reader.subscribe("tele/#")
+    reader.close()
+    own_broker.service("writer").publish("tele/x", b"waiting")
+    await restart(own_broker)
 
-    own_broker.server.config.files.acl.write_text("pattern write stat/f2-%u/#\n")
-    own_broker.server.set_verbose(True)
+    reader = own_broker.service("reader", clean_start=False, session_expiry_s=60)
 
-    eventually(lambda: device.publish("tele/f2-aabbccddee01/a") >= 128)
+    assert reader.receive().payload == b"waiting"
+    assert not own_broker.server.restart_asked
 
 
 async def test_control_without_a_running_broker_leaves_the_list_for_the_next_start(own_broker):
@@ -118,11 +166,13 @@ async def test_a_broken_pid_file_means_no_broker(own_broker, content):
     assert running_broker(own_broker.server.config.files) is None
 
 
-async def test_a_reload_puts_nobody_off(own_broker):
+async def test_revocations_put_nobody_else_off(own_broker):
     device = own_broker.connected_device("aabbccddee01")
     service = own_broker.service("service")
-    for verbose in (False, True, False):
-        own_broker.server.set_verbose(verbose)
+    for n in range(3):
+        await own_broker.control.apply_crl(
+            own_broker.authority.revoke(own_broker.authority.issue(f"aabbccddee1{n}"))
+        )
 
     await own_broker.control.disconnect(["nobody"])
 

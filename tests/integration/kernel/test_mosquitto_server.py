@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from iotistic.kernel.home import Home
 from iotistic.kernel.mosquitto.config import BrokerFiles
 from iotistic.kernel.mosquitto.control import running_broker
 from iotistic.kernel.mosquitto.install import BrokerMissing, find_mosquitto
-from iotistic.kernel.mosquitto.log import BrokerLog
+from iotistic.kernel.mosquitto.log import SKIPPED, BrokerLog
 from iotistic.kernel.mosquitto.server import ENGINE, BrokerNotStarted, BrokerPortTaken, MosquittoServer
 from iotistic.kernel.process import service_account
 
@@ -158,29 +159,37 @@ def test_secrets_are_neither_in_the_arguments_nor_readable_by_others(own_broker)
     assert {path.stat().st_mode & 0o077 for path in (files.key, files.passwords, files.config)} == {0}
 
 
-def test_the_debug_lines_go_off_under_load_and_come_back_in_calm(own_broker, tmp_path):
+def test_a_flood_of_log_lines_is_taken_at_once_and_what_is_not_read_is_counted(own_broker):
     reading, writing = os.pipe()
-    switched = []
-    with subprocess.Popen(["sleep", "60"]) as idle:
-        log = BrokerLog(
-            reading, pid=idle.pid, config=own_broker.server.config, set_verbose=switched.append, calm_s=0.3
-        )
-        log.start()
-        os.write(writing, b"Sending PUBACK to x (m1, rc0)\n" * 2000)
-        eventually(lambda: switched == [False])
-        os.write(writing, b"Reloading config.\n")
-        eventually(lambda: switched == [False, True])
-        os.close(writing)
-        log.join()
-        idle.kill()
+    log = BrokerLog(reading, config=own_broker.server.config, on_device=print, lines_per_s=4000)
+    before = SKIPPED._value.get()
+    log.start()
+    started = time.monotonic()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(b"Sending PUBACK to x (m1, rc0)\n" * 500_000)
+    log.join()
+
+    assert time.monotonic() - started < 3
+    assert SKIPPED._value.get() - before > 450_000
 
 
-async def test_messages_are_neither_lost_nor_stuck_while_the_log_mode_changes(own_broker):
-    reader = own_broker.service("reader", receive_maximum=65535)
+def test_a_line_cut_by_the_pipe_is_read_whole(own_broker):
+    reading, writing = os.pipe()
+    log = BrokerLog(reading, config=own_broker.server.config, on_device=print)
+    log.start()
+    for piece in (b"Error: Addr", b"ess already in use\nErr", b"or: two\n"):
+        os.write(writing, piece)
+    os.close(writing)
+    log.join()
+
+    assert log.last_lines() == ["Error: Address already in use", "Error: two"]
+
+
+async def test_messages_are_neither_lost_nor_out_of_order_with_debug_lines(broker):
+    reader = broker.service("reader", receive_maximum=65535)
     reader.subscribe("tele/#")
-    writer = own_broker.service("writer")
+    writer = broker.service("writer")
     for n in range(600):
-        own_broker.server.set_verbose(n % 200 < 100) if n % 100 == 0 else None
         writer.publish("tele/x", b"%d" % n)
 
     assert [reader.receive().payload for _ in range(600)] == [b"%d" % n for n in range(600)]

@@ -134,6 +134,7 @@ class Runner:
                 device_host=self.settings.listen_address,
                 device_port=self.ports["mqtt"].port,
                 service_port=self.ports["mqtt_service"].port,
+                debug_lines=self.settings.broker_debug_lines,
             )
             self._own_broker = Mosquitto(self.home, server)
             await self.supervisor.start(self._own_broker)

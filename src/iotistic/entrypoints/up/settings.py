@@ -4,12 +4,15 @@ from pydantic import Field
 
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings
+from iotistic.kernel.mosquitto.settings import BrokerLogSettings
 from iotistic.kernel.mqtt.settings import MqttSettings
 from iotistic.kernel.postgres.pool import DatabaseSettings
 from iotistic.pki.settings import AuthoritySettings
 
 
-class UpSettings(HomeSettings, LogSettings, DatabaseSettings, MqttSettings, AuthoritySettings):
+class UpSettings(
+    HomeSettings, LogSettings, DatabaseSettings, MqttSettings, BrokerLogSettings, AuthoritySettings
+):
     """The composition of one machine's installation; DATABASE_URL and MQTT_BROKER_URL replace our engines."""
 
     api_port: int = Field(default=3002, ge=0, le=65535)

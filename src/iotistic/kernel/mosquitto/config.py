@@ -5,8 +5,8 @@ Two listeners, no anonymous access on either:
     devices    mutual TLS; the certificate's CN is user name and client id; patterns bound to that name
     services   loopback only; one user with the password made at first run; all topics
 
-Every change is a re-rendered file and a SIGHUP. Mosquitto 2.0 then reads its log types, password, ACL,
-certificate and CRL files again; listeners and limits need a restart.
+Every change is a re-rendered file and a restart, except for revocation lists, which are looked up at each
+handshake. SIGHUP would do for some, but crashes Mosquitto 2.0 later (docs/decisions/0003).
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,20 @@ DEVICE_PATTERNS = (
 )
 """What a device may do, in Mosquitto's words; %u is its CN. Whatever no pattern allows is refused."""
 
-_QUIET_LOG_TYPES = ("error", "warning", "notice", "information", "subscribe")
+OPENSSL = """openssl_conf = broker
+[broker]
+ssl_conf = defaults
+[defaults]
+system_default = listeners
+[listeners]
+MinProtocol = TLSv1.2
+Options = -SessionTicket
+NumTickets = 0
+"""
+"""OpenSSL's configuration for the broker's process: no tickets. Who resumes a session by one is not verified
+again, so a revoked device would come back. TLS 1.2 resumes without tickets as well: see put_off.py."""
+
+_LOG_TYPES = ("error", "warning", "notice", "information", "subscribe")
 
 
 class BrokerConfigInvalid(Invalid):
@@ -119,8 +132,23 @@ class BrokerFiles:
 
     @property
     def crl(self) -> Path:
-        """Certificate revocation list (PEM)."""
+        """Certificate revocation list that the broker starts with (PEM)."""
         return self.folder / "revoked.crl"
+
+    @property
+    def revoked(self) -> Path:
+        """Folder of the revocation lists that came after the start."""
+        return self.folder / "revoked"
+
+    @property
+    def put_off(self) -> Path:
+        """Clients whose return needs a restart (JSON)."""
+        return self.folder / "put-off.json"
+
+    @property
+    def openssl(self) -> Path:
+        """OpenSSL's configuration."""
+        return self.folder / "openssl.cnf"
 
     @property
     def data(self) -> Path:
@@ -141,20 +169,22 @@ class BrokerConfig:
     devices: DeviceListener
     services: ServiceListener
     limits: BrokerLimits = BrokerLimits()
+    debug_lines: bool = False
+    """Whether the log has debug lines, which name each refused publish."""
 
-    def render(self, *, verbose: bool) -> str:
-        """Return mosquitto.conf. `verbose` adds the debug lines, which name each refused publish.
+    def render(self) -> str:
+        """Return mosquitto.conf.
 
         Raises BrokerConfigInvalid for a value with a line break, which would start a line of its own.
         """
-        lines = [*self._general(verbose=verbose), *self._device_listener(), *self._service_listener()]
+        lines = [*self._general(), *self._device_listener(), *self._service_listener()]
         if any(not line.isprintable() for line in lines):
             raise BrokerConfigInvalid(
                 "a path or name in the broker's configuration holds a control character"
             )
         return "\n".join(lines) + "\n"
 
-    def _general(self, *, verbose: bool) -> Iterator[str]:
+    def _general(self) -> Iterator[str]:
         limits = self.limits
         # With per_listener_settings, 2.0.21 drops what it acknowledged for a client that is away.
         yield "per_listener_settings false"
@@ -165,7 +195,7 @@ class BrokerConfig:
         yield "log_dest stderr"
         yield "log_timestamp false"
         yield "connection_messages true"
-        for log_type in (*_QUIET_LOG_TYPES, *(["debug"] if verbose else [])):
+        for log_type in (*_LOG_TYPES, *(["debug"] if self.debug_lines else [])):
             yield f"log_type {log_type}"
         yield "persistence true"
         yield f"persistence_location {self.files.data}/"
@@ -189,6 +219,7 @@ class BrokerConfig:
         yield f"certfile {self.files.certificate}"
         yield f"keyfile {self.files.key}"
         yield f"crlfile {self.files.crl}"
+        yield f"capath {self.files.revoked}"
         yield "require_certificate true"
         yield "use_identity_as_username true"
         yield "use_username_as_clientid true"

@@ -1,7 +1,8 @@
 """What another process may ask of the running broker: a new revocation list, and clients to leave.
 
 The certificate authority uses it. Order matters when a certificate is revoked: `apply_crl` first, then
-`disconnect`, so that the device that is put off cannot come back.
+`disconnect`, so that the device that is put off cannot come back. The broker finds the list by itself, at
+the next handshake.
 """
 
 import asyncio
@@ -17,16 +18,16 @@ from iotistic.kernel.files import write_atomic
 from iotistic.kernel.home import Home
 from iotistic.kernel.mosquitto.config import BrokerFiles
 from iotistic.kernel.mosquitto.handshake import ServiceAccess, visit
+from iotistic.kernel.mosquitto.put_off import PutOffClients
+from iotistic.kernel.mosquitto.revocations import RevocationFolder
 from iotistic.kernel.mosquitto.server import ENGINE
 from iotistic.kernel.process import Account, service_account
 
 _log = structlog.get_logger()
 _AT_ONCE = 50
-# A device in the middle of its handshake while the list was read again is let in under the old one;
-# the second round finds it.
+# A device in the middle of its handshake while the list was written is let in under the old one; the second
+# round finds it.
 _SECOND_ROUND_AFTER_S = 0.5
-WATCH_EVERY_S = 1.0
-"""Seconds between two looks of a broker process at the revocation list in its folder."""
 
 
 class BrokerControl:
@@ -36,6 +37,9 @@ class BrokerControl:
         self._account: Account | None = service_account()
         self._files = BrokerFiles(engine_folder(home, ENGINE, self._account))
         self._access = access
+        self._owner = self._account.owner if self._account else None
+        self._revoked = RevocationFolder(self._files.revoked, owner=self._owner)
+        self._put_off = PutOffClients(self._files.put_off, owner=self._owner)
 
     async def apply_crl(self, pem: bytes) -> bool:
         """Put a revocation list in force; return False when no broker runs, which reads it at its start.
@@ -43,7 +47,7 @@ class BrokerControl:
         A start copies the list from the authority's own file, so that one is written before this is called.
         """
         await asyncio.to_thread(self._write_crl, pem)
-        return self._signal(signal.SIGHUP)
+        return running_broker(self._files) is not None
 
     def save(self) -> bool:
         """Let the broker save now; return False when none runs.
@@ -59,6 +63,7 @@ class BrokerControl:
         A device that still may connect will come back. Raises BrokerUnavailable, BrokerRefused.
         """
         clients = list(client_ids)
+        await asyncio.to_thread(self._put_off.add, clients)
         await self._take_over(clients)
         await asyncio.sleep(_SECOND_ROUND_AFTER_S)
         await self._take_over(clients)
@@ -75,7 +80,8 @@ class BrokerControl:
         await asyncio.gather(*map(one, clients))
 
     def _write_crl(self, pem: bytes) -> None:
-        write_atomic(self._files.crl, pem, owner=self._account.owner if self._account else None)
+        write_atomic(self._files.crl, pem, owner=self._owner)
+        self._revoked.add(pem)
 
     def _signal(self, number: signal.Signals) -> bool:
         pid = running_broker(self._files)
@@ -86,12 +92,11 @@ class BrokerControl:
 
 
 class WatchedBroker(BrokerControl):
-    """Control over a broker in another container, whose process looks at the folder that both share."""
+    """Control over a broker in another container, which shares its folder with us."""
 
     async def apply_crl(self, pem: bytes) -> bool:
-        """Put a revocation list into the folder and give the broker the time to find it."""
+        """Put a revocation list in force; whether a broker runs is not seen from here."""
         await asyncio.to_thread(self._write_crl, pem)
-        await asyncio.sleep(2 * WATCH_EVERY_S)
         return True
 
 

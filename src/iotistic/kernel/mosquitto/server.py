@@ -3,23 +3,26 @@
     files (atomic) -> spawn under the service account -> CONNECT/CONNACK on the service listener -> ready
 
 It is started already switched to the account, so it never needs root. SIGTERM makes it save; that is also
-what it gets when we die.
+what it gets when we die. It never gets SIGHUP (docs/decisions/0003): what it has to read again, it reads at
+a start, for which `ask_restart` ends it; whoever keeps it starts it again.
 """
 
 import asyncio
 import os
 import signal
 import socket
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from iotistic.kernel.engines import engine_folder
 from iotistic.kernel.errors import Conflict, Unavailable
 from iotistic.kernel.files import PRIVATE, secret_file, write_atomic
 from iotistic.kernel.home import Home
 from iotistic.kernel.mosquitto.config import (
+    OPENSSL,
     BrokerConfig,
     BrokerFiles,
     BrokerLimits,
@@ -30,10 +33,13 @@ from iotistic.kernel.mosquitto.handshake import ServiceAccess, visit
 from iotistic.kernel.mosquitto.install import find_mosquitto
 from iotistic.kernel.mosquitto.log import BrokerLog
 from iotistic.kernel.mosquitto.passwords import password_line
+from iotistic.kernel.mosquitto.put_off import PutOffClients
+from iotistic.kernel.mosquitto.revocations import RevocationFolder
 from iotistic.kernel.mqtt.errors import BrokerUnavailable
 from iotistic.kernel.process import Account, raise_file_limit, service_account, spawn, stop
 
 ENGINE = "mosquitto"
+_log = structlog.get_logger()
 _PROBE_INTERVAL_S = 0.05
 _SAVE_WITHIN_S = 60.0
 
@@ -86,12 +92,13 @@ class MosquittoServer:
         service_host: str = "127.0.0.1",
         password_file: Path | None = None,
         limits: BrokerLimits | None = None,
+        debug_lines: bool = False,
     ) -> None:
         self._account: Account | None = service_account()
         self._password_file = password_file or home.secrets / "mqtt-service-password"
         self._tls = tls
-        self._verbose = True
-        self._writing = threading.Lock()
+        self._owner = self._account.owner if self._account else None
+        self._restart_asked = False
         self._log: BrokerLog | None = None
         self._process: asyncio.subprocess.Process | None = None
         self.config = BrokerConfig(
@@ -99,7 +106,15 @@ class MosquittoServer:
             devices=DeviceListener(host=device_host, port=device_port),
             services=ServiceListener(host=service_host, port=service_port),
             limits=limits or BrokerLimits(),
+            debug_lines=debug_lines,
         )
+        self._revoked = RevocationFolder(self.config.files.revoked, owner=self._owner)
+        self._put_off = PutOffClients(self.config.files.put_off, owner=self._owner)
+
+    @property
+    def restart_asked(self) -> bool:
+        """Whether the broker was ended, or is about to end, to be started again."""
+        return self._restart_asked
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -139,6 +154,7 @@ class MosquittoServer:
             (self.config.services.host, self.config.services.port),
         ):
             _require_free(host, port)
+        self._restart_asked = False
         self.write_files()
         raise_file_limit()
         reading, writing = os.pipe()
@@ -146,6 +162,7 @@ class MosquittoServer:
             self._process = await spawn(
                 [binary, "-c", self.config.files.config],
                 account=self._account,
+                env=os.environ | {"OPENSSL_CONF": str(self.config.files.openssl)},
                 cwd=self.config.files.folder,
                 stderr=writing,
                 death_signal=signal.SIGTERM,
@@ -155,9 +172,7 @@ class MosquittoServer:
             raise
         finally:
             os.close(writing)
-        self._log = BrokerLog(
-            reading, pid=self._process.pid, config=self.config, set_verbose=self.set_verbose
-        )
+        self._log = BrokerLog(reading, config=self.config, on_device=self._admitted)
         self._log.start()
         await self._ready(within_s)
         return self.endpoints
@@ -169,29 +184,33 @@ class MosquittoServer:
         if self._log is not None:
             await asyncio.to_thread(self._log.join)
 
-    def reload(self) -> None:
-        """Write every file again and let the broker read them: passwords, ACL, certificates, CRL."""
-        with self._writing:
-            self.write_files()
-            self._signal(signal.SIGHUP)
+    def ask_restart(self, reason: str) -> None:
+        """Let the broker save and end; whoever waits for its end starts it again, with all files made anew.
+
+        This is how it takes over another password, other rules or certificates. Any thread may call it.
+        """
+        self._restart_asked = True
+        _log.warning("broker.restart_asked", reason=reason)
+        self._signal(signal.SIGTERM)
 
     def save(self) -> None:
         """Let the broker save now, so that a session made a moment ago outlives `kill -9`."""
         self._signal(signal.SIGUSR1)
 
-    def set_verbose(self, verbose: bool) -> None:
-        """Turn the broker's debug lines on or off while it runs; any thread may call it."""
-        with self._writing:
-            self._verbose = verbose
-            self._write_config()
-            self._signal(signal.SIGHUP)
-
     def write_files(self) -> None:
-        """Write configuration, password, ACL and TLS files as the broker's account reads them."""
+        """Write configuration, password, ACL and TLS files as the broker's account reads them.
+
+        Lists that came while the broker ran are cleared before the first one is copied: whoever adds one
+        meanwhile has written the source before, or finds the folder empty.
+        """
         files = self.config.files
-        files.data.mkdir(exist_ok=True, mode=0o700)
-        if self._account is not None:
-            os.chown(files.data, *self._account.owner)
+        self._revoked.clear()
+        self._put_off.clear()
+        for folder in (files.data, files.revoked):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o700)
+            if self._owner is not None:
+                os.chown(folder, *self._owner)
         access = self.access
         self._write(files.passwords, password_line(access.username, access.password))
         self._write(files.acl, self.config.render_acl())
@@ -201,18 +220,27 @@ class MosquittoServer:
             (self._tls.key, files.key),
             (self._tls.crl, files.crl),
         ):
-            self._write(copy, source.read_bytes())
-        self._write_config()
-
-    def _write_config(self) -> None:
-        self._write(self.config.files.config, self.config.render(verbose=self._verbose))
+            # A list that lies in its place already is another process's to replace, at any time.
+            if source != copy:
+                self._write(copy, source.read_bytes())
+        self._write(files.openssl, OPENSSL)
+        self._write(files.config, self.config.render())
 
     def _write(self, path: Path, content: bytes | str) -> None:
-        write_atomic(path, content, mode=PRIVATE, owner=self._account.owner if self._account else None)
+        write_atomic(path, content, mode=PRIVATE, owner=self._owner)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
+
+    def _admitted(self, client: str) -> None:
+        """Start anew when a device that was put off has resumed its TLS session, or lists are too many."""
+        if self._restart_asked:
+            return
+        if client in self._put_off:
+            self.ask_restart(f"{client} was put off and is back")
+        elif self._revoked.full:
+            self.ask_restart("many revocation lists have gathered")
 
     async def _ready(self, within_s: float) -> None:
         deadline = time.monotonic() + within_s
