@@ -233,7 +233,7 @@ async def fail(outbox):
     before = await outbox.standing()
 
     def work(connection):
-        outbox._append(connection, letters(0), NOW)
+        outbox._table.append(connection, letters(0), NOW)
         raise ValueError
 
     with contextlib.suppress(ValueError):

@@ -7,11 +7,13 @@ import os
 import sqlite3
 import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iotistic.agent.reconcile.record import Record
 from iotistic.agent.store import schema
 from iotistic.agent.store.database import open_database
 from iotistic.agent.store.device import Identity
@@ -71,6 +73,16 @@ async def test_a_change_of_the_identity_leaves_the_rest_of_it(tmp_path):
 
     assert (after.uuid, after.device_api_key) == (before.uuid, before.device_api_key)
     assert (after.device_id, after.mqtt_broker_config) == ("7", {"port": 8883})
+
+
+async def test_changes_at_once_do_not_undo_each_other(tmp_path):
+    store = await Store.open(tmp_path / "agent.sqlite")
+    await store.device.load()
+    await asyncio.gather(store.device.change(device_id="7"), store.device.change(device_name="boiler"))
+    found = await store.device.load()
+    await store.close()
+
+    assert (found.device_id, found.device_name) == ("7", "boiler")
 
 
 async def test_deprovisioning_keeps_uuid_and_device_key_and_nothing_else(tmp_path):
@@ -285,6 +297,40 @@ def corrupt():
     error = sqlite3.DatabaseError("database disk image is malformed")
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
+
+
+async def test_after_a_rebuild_what_did_not_change_is_written_again(tmp_path):
+    store = await filled(tmp_path / "agent.sqlite")
+    record = Record(held={"1"})
+    await store.record.save(record)
+
+    def work(connection):
+        connection.execute("DELETE FROM record")
+        connection.execute("DELETE FROM state_snapshots")
+        connection.execute("COMMIT")
+        raise corrupt()
+
+    with pytest.raises(StoreUnavailable):
+        await store.database.run(work)
+    await store.record.save(record)
+    saved = await store.snapshots.save("current", {"containers": [MARK]})
+    found = await store.record.load()
+    await store.close()
+
+    assert (found, saved) == (record, True)
+
+
+async def test_several_stores_share_a_few_threads(tmp_path):
+    with ThreadPoolExecutor(3) as executor:
+        stores = [await Store.open(tmp_path / str(n) / "agent.sqlite", executor=executor) for n in range(6)]
+        appended = await asyncio.gather(
+            *(store.outbox.append([Letter("t", b"%d" % n)]) for n, store in enumerate(stores * 20))
+        )
+        found = [len(await store.outbox.waiting(1000)) for store in stores]
+        await asyncio.gather(*(store.close() for store in stores))
+
+    assert found == [20] * 6
+    assert {stamp.sequence for (stamp,) in appended} == set(range(1, 21))
 
 
 async def test_a_full_database_says_so_and_takes_writes_again_when_there_is_room(tmp_path):

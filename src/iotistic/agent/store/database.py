@@ -14,41 +14,26 @@ The file is held exclusively: no shared memory file, and no second agent.
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from iotistic.agent.store import recovery
+from iotistic.agent.store.connecting import connect
 from iotistic.agent.store.errors import StoreInUse, StoreSchemaUnusable, StoreUnavailable
-from iotistic.agent.store.schema import migrate
 from iotistic.kernel.errors import IotisticError
-from iotistic.kernel.files import PRIVATE
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_CHECKED_UP_TO_BYTES = 16 * 2**20
-"""Larger files are checked only after the process before did not close them: reading 16 MB takes a second."""
 _RETRY_S = 5.0
-_PRAGMAS = (
-    # What is written at once is a page: an append of 1.8 KB writes 4.0 KB with pages of 1 KB, 7.2 KB with 4 KB.
-    "page_size = 1024",
-    "wal_autocheckpoint = 4096",
-    "locking_mode = EXCLUSIVE",
-    "journal_mode = WAL",
-    "synchronous = FULL",
-    "secure_delete = OFF",
-    "temp_store = MEMORY",
-    "cache_size = -512",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +41,18 @@ class _Job:
     work: Callable[[sqlite3.Connection], Any]
     durable: bool
     future: "Future[Any]"
+
+
+class Participant(Protocol):
+    """Whoever remembers what stands in the tables, in the store's thread."""
+
+    def remember(self) -> object:
+        """Return what is remembered, before something that may be undone."""
+        ...
+
+    def recall(self, memory: object | None) -> None:
+        """Go back to that; None when the tables are others now."""
+        ...
 
 
 class Database:
@@ -67,14 +64,17 @@ class Database:
         """Why the disk takes no writes; empty while it does."""
         self.is_kept = True
         """False while nothing outlives the process, since the file cannot be opened."""
-        self.rollbacks = 0
-        """Counts what was undone: whoever remembers what stood in the tables looks again."""
+        self.rebuilds = 0
+        """How often a new file took the place of a broken one: what was kept before may be gone."""
+        self.participants: list[Participant] = []
         self._own = None if executor else ThreadPoolExecutor(1, thread_name_prefix="store")
         self._executor = executor or self._own
         self._connection: sqlite3.Connection | None = None
         self._pending: list[_Job] = []
         self._scheduled = False
         self._guard = threading.Lock()
+        self._working = threading.Lock()
+        """Work is done by one thread at a time, also where an executor has several."""
         self._changes_before = 0
 
     async def open(self) -> None:
@@ -124,7 +124,8 @@ class Database:
 
         def call() -> None:
             try:
-                function()
+                with self._working:
+                    function()
             except BaseException as exc:  # noqa: BLE001  belongs to whoever called
                 future.set_exception(exc)
             else:
@@ -147,12 +148,14 @@ class Database:
                 if not jobs:
                     self._scheduled = False
                     return
-            self._work([job for job in jobs if job.future.set_running_or_notify_cancel()])
+            with self._working:
+                self._work([job for job in jobs if job.future.set_running_or_notify_cancel()])
 
     def _work(self, jobs: list[_Job]) -> None:
         if not jobs:
             return
         results: list[tuple[_Job, Any, BaseException | None]] = []
+        memories = self._remember()
         try:
             connection = self._connected()
             level = "FULL" if any(job.durable for job in jobs) else "NORMAL"
@@ -162,6 +165,7 @@ class Database:
             wrote = connection.total_changes
             connection.execute("COMMIT")
         except (sqlite3.Error, IotisticError) as exc:
+            self._recall(memories)
             fault = self._failed(exc)
             results = [(job, None, fault) for job in jobs]
         else:
@@ -174,23 +178,30 @@ class Database:
 
     def _attempt(self, connection: sqlite3.Connection, job: _Job) -> tuple[Any, BaseException | None]:
         """Do one piece of work; what it did is undone when it fails, and its neighbours stay."""
+        memories = self._remember()
         connection.execute("SAVEPOINT work")
         try:
             result = job.work(connection)
         except Exception as exc:
-            self.rollbacks += 1
             if isinstance(exc, sqlite3.Error) and (recovery.is_corrupt(exc) or recovery.is_of_the_disk(exc)):
                 raise
             if not connection.in_transaction:
                 raise sqlite3.OperationalError("the transaction was undone") from exc
             connection.execute("ROLLBACK TO work")
             connection.execute("RELEASE work")
+            self._recall(memories)
             return None, exc
         connection.execute("RELEASE work")
         return result, None
 
+    def _remember(self) -> list[tuple[Participant, object]]:
+        return [(one, one.remember()) for one in self.participants]
+
+    def _recall(self, memories: list[tuple[Participant, object]]) -> None:
+        for one, memory in memories:
+            one.recall(memory)
+
     def _failed(self, exc: sqlite3.Error | IotisticError) -> IotisticError:
-        self.rollbacks += 1
         if isinstance(exc, IotisticError):
             return exc
         connection = self._connection
@@ -230,12 +241,12 @@ class Database:
 
     def _open(self) -> None:
         try:
-            self._connection = _connect(self.path)
+            self._connection = connect(self.path)
         except sqlite3.Error as exc:
             if recovery.is_busy(exc):
                 raise StoreInUse(f"another process holds {self.path}") from exc
             if recovery.is_corrupt(exc):
-                self._rebuild(str(exc))
+                self._rebuild_or_stand_in(str(exc))
             elif recovery.is_of_the_disk(exc):
                 self._stand_in(str(exc))
             else:
@@ -243,21 +254,22 @@ class Database:
         except OSError as exc:
             self._stand_in(str(exc))
 
+    def _rebuild_or_stand_in(self, reason: str) -> None:
+        try:
+            self._rebuild(reason)
+        except (OSError, sqlite3.Error) as exc:
+            self._stand_in(str(exc))
+
     def _rebuild(self, reason: str) -> None:
         """Put a new file in the place of one that is broken, with what can still be read of it."""
-        self.rollbacks += 1
+        self.rebuilds += 1
         aside = recovery.set_aside(self.path)
         log.error("store.set_aside", path=str(self.path), aside=str(aside), reason=reason)
-        self._connection = connection = _connect(self.path)
-        connection.execute("BEGIN")
-        counts: dict[str, int] = {}
-        try:
-            counts = recovery.salvage(aside, connection)
-        except sqlite3.Error as exc:
-            log.warning("store.salvage_failed", path=str(aside), reason=str(exc))
-        if connection.in_transaction:
-            connection.execute("COMMIT")
+        self._connection = connect(self.path)
+        counts = recovery.salvage(aside, self._connection)
         self._changes_before = 0
+        for one in self.participants:
+            one.recall(None)
         log.warning("store.rebuilt", path=str(self.path), rows=counts)
 
     def _stand_in(self, reason: str) -> None:
@@ -265,9 +277,9 @@ class Database:
         self.is_kept, self.fault = False, reason
         log.error("store.not_kept", path=str(self.path), reason=reason)
         try:
-            self._connection = _connect(recovery.copy_elsewhere(self.path))
+            self._connection = connect(recovery.copy_elsewhere(self.path))
         except (OSError, sqlite3.Error):
-            self._connection = _connect(None)
+            self._connection = connect(None)
         # Stamps that are given now are not remembered: they are of an epoch that nobody continues.
         self._connection.execute("UPDATE outbox_state SET is_open = 0")
 
@@ -290,44 +302,3 @@ async def open_database(path: Path, executor: Executor | None = None) -> Databas
         await database.close()
         raise
     return database
-
-
-def _connect(path: Path | None) -> sqlite3.Connection:
-    """Open a file, or a database in memory when there is none. Raises OSError and sqlite3.Error."""
-    checked = path is not None and _is_to_be_checked(path)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
-    connection = sqlite3.connect(
-        path or ":memory:", timeout=1.0, isolation_level=None, check_same_thread=False
-    )
-    try:
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-        if checked:
-            _check(connection)
-        migrate(connection)
-        connection.execute("BEGIN IMMEDIATE")  # says at once that the disk takes no writes
-        connection.execute("UPDATE outbox_state SET id = 1 WHERE id = 1")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check(connection: sqlite3.Connection) -> None:
-    """Raises sqlite3.DatabaseError for a file that is not whole."""
-    said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if said != "ok":
-        fault = sqlite3.DatabaseError(said)
-        fault.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise fault
-
-
-def _is_to_be_checked(path: Path) -> bool:
-    try:
-        unclean = path.with_name(f"{path.name}-wal").exists()
-        return unclean or path.stat().st_size <= _CHECKED_UP_TO_BYTES
-    except OSError:
-        return False

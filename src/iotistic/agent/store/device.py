@@ -4,6 +4,7 @@ The identity also lies sealed in a small file beside the database, so that a dat
 make a stranger of the device. The database has the last word.
 """
 
+import asyncio
 import secrets
 import sqlite3
 import uuid
@@ -65,6 +66,7 @@ class DeviceStore:
     def __init__(self, database: Database, sealer: Sealer, beside: Path) -> None:
         self._database, self._sealer, self._beside = database, sealer, beside
         self._identity: Identity | None = None
+        self._changing = asyncio.Lock()
 
     async def load(self) -> Identity:
         """Return the identity; the first start makes one. On a disk that takes no writes it lives as long as we do."""
@@ -80,17 +82,20 @@ class DeviceStore:
 
     async def change(self, **values: Any) -> Identity:
         """Change some fields and return the whole. Raises StoreUnavailable; nothing is changed then."""
-        return await self._put(replace(self._identity or await self.load(), **values))
+        async with self._changing:
+            return await self._put(replace(self._identity or await self.load(), **values))
 
     async def deprovision(self) -> Identity:
         """Forget the cloud; uuid and device key stay, so that the device can come back as itself."""
-        before = self._identity or await self.load()
-        return await self._put(Identity(before.uuid, before.device_api_key))
+        async with self._changing:
+            before = self._identity or await self.load()
+            return await self._put(Identity(before.uuid, before.device_api_key))
 
     async def factory_reset(self) -> Identity:
         """Forget everything but the uuid; a new device key is made."""
-        before = self._identity or await self.load()
-        return await self._put(_fresh(before.uuid))
+        async with self._changing:
+            before = self._identity or await self.load()
+            return await self._put(_fresh(before.uuid))
 
     async def _put(self, identity: Identity) -> Identity:
         sealed = self._sealer.seal_json(asdict(identity), _PLACE)

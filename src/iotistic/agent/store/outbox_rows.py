@@ -10,7 +10,7 @@ import sqlite3
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import structlog
 
@@ -88,6 +88,16 @@ class Numbering:
         largest = connection.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0]
         self.last = max(floor, largest)
         self._is_open = bool(is_open) and bool(self._epochs)
+
+    def remember(self) -> object:
+        """Return what is known, for `recall`."""
+        return list(self._epochs), self._is_open, self.last, self.sent, self.dropped
+
+    def recall(self, memory: object) -> None:
+        """Know again what was known: what came after was undone."""
+        self._epochs, self._is_open, self.last, self.sent, self.dropped = cast(
+            "tuple[list[Stamp], bool, int, int, int]", memory
+        )
 
     def next(self, connection: sqlite3.Connection, now: float) -> tuple[int, Stamp]:
         """Return the next id and its stamp."""

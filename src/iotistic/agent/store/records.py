@@ -27,7 +27,7 @@ class RecordStore:
 
     def __init__(self, database: Database, sealer: Sealer, clock: Callable[[], float]) -> None:
         self._database, self._sealer, self._clock = database, sealer, clock
-        self._saved = b""
+        self._saved = (b"", 0)
 
     async def load(self) -> Record:
         """Return the memory; an empty one when there is none that can be read."""
@@ -40,13 +40,13 @@ class RecordStore:
         except (SealBroken, KeyError, TypeError, ValueError, AttributeError) as exc:
             log.warning("store.record_unreadable", reason=str(exc))
             return Record()
-        self._saved = written
+        self._saved = (written, self._database.rebuilds)
         return record
 
     async def save(self, record: Record) -> None:
         """Keep the memory if it changed; on a disk that takes no writes it stays unsaved."""
         written = canonical(write_record(record))
-        if written == self._saved:
+        if (written, self._database.rebuilds) == self._saved:
             return
         sealed, now = self._sealer.seal(written, _PLACE), self._clock()
 
@@ -59,7 +59,7 @@ class RecordStore:
             await self._database.run(work)
         except StoreUnavailable:
             return  # the database has said why, once
-        self._saved = written
+        self._saved = (written, self._database.rebuilds)
 
 
 def write_record(record: Record) -> dict[str, Any]:

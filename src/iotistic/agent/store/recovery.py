@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,16 +71,21 @@ def set_aside(path: Path) -> Path:
 
 
 def salvage(aside: Path, into: sqlite3.Connection) -> dict[str, int]:
-    """Copy every row that can still be read, and return how many of each table. Raises sqlite3.Error of `into`.
+    """Copy every row that can still be read, and return how many of each table.
 
-    The outbox begins a new epoch after that: which numbers were taken is not certain any more.
+    The outbox begins a new epoch after that: which numbers were taken is not certain any more. A table that
+    there is no room for is left out, and those that matter most come first. Raises sqlite3.Error.
     """
-    with contextlib.closing(sqlite3.connect(aside, isolation_level=None)) as source:
-        counts = {table: _copy(source, into, table) for table in _TABLES}
-        for row in _rows(source, "SELECT floor, sent, dropped FROM outbox_state"):
-            into.execute("UPDATE outbox_state SET floor = ?, sent = ?, dropped = ?", row)
-    into.execute(_WITHOUT_EPOCH)
     into.execute("UPDATE outbox_state SET is_open = 0")
+    counts: dict[str, int] = {}
+    with contextlib.closing(sqlite3.connect(aside, isolation_level=None)) as source:
+        for table in _TABLES:
+            with contextlib.suppress(sqlite3.Error), _transaction(into):
+                counts[table] = _copy(source, into, table)
+        with contextlib.suppress(sqlite3.Error), _transaction(into):
+            for row in _rows(source, "SELECT floor, sent, dropped FROM outbox_state"):
+                into.execute("UPDATE outbox_state SET floor = ?, sent = ?, dropped = ?", row)
+    into.execute(_WITHOUT_EPOCH)
     return {table: count for table, count in counts.items() if count}
 
 
@@ -92,6 +97,18 @@ def copy_elsewhere(path: Path) -> Path:
         with contextlib.suppress(OSError):
             shutil.copyfile(source, elsewhere.with_name(elsewhere.name + suffix))
     return elsewhere
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Generator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _copy(source: sqlite3.Connection, into: sqlite3.Connection, table: str) -> int:

@@ -31,7 +31,7 @@ class SnapshotStore:
 
     def __init__(self, database: Database, sealer: Sealer, clock: Callable[[], float]) -> None:
         self._database, self._sealer, self._clock = database, sealer, clock
-        self._hashes: dict[str, str] = {}
+        self._hashes: dict[str, tuple[str, int]] = {}
 
     async def load(self, kind: Kind) -> Any | None:
         """Return the state, None when there is none that can be read."""
@@ -46,13 +46,13 @@ class SnapshotStore:
         if state_hash(kept["state"]) != kept["state_hash"]:
             log.warning("store.state_unreadable", kind=kind, reason="its hash is another")
             return None
-        self._hashes[kind] = kept["state_hash"]
+        self._hashes[kind] = (kept["state_hash"], self._database.rebuilds)
         return kept["state"]
 
     async def save(self, kind: Kind, state: Any) -> bool:
         """Keep a state; return False when it is the one that is kept already. Raises StoreUnavailable."""
         hashed = state_hash(state)
-        if self._hashes.get(kind) == hashed:
+        if self._hashes.get(kind) == (hashed, self._database.rebuilds):
             return False
         sealed = self._sealer.seal_json({"state": state, "state_hash": hashed}, f"state {kind}")
         now = self._clock()
@@ -64,7 +64,7 @@ class SnapshotStore:
             )
 
         await self._database.run(work, durable=kind == "target")
-        self._hashes[kind] = hashed
+        self._hashes[kind] = (hashed, self._database.rebuilds)
         return True
 
     async def forget(self, kind: Kind) -> None:
