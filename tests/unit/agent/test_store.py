@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -373,7 +374,8 @@ async def test_a_disk_that_is_full_refuses_and_keeps_what_it_has(small_disk):
 
 
 @pytest.mark.needs_root
-async def test_on_a_read_only_disk_the_agent_works_with_what_it_finds(small_disk):
+async def test_on_a_read_only_disk_the_agent_works_with_what_it_finds(small_disk, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     store = await filled(small_disk / "agent.sqlite")
     identity = await store.device.load()
     await store.close()
@@ -386,6 +388,7 @@ async def test_on_a_read_only_disk_the_agent_works_with_what_it_finds(small_disk
     await store.close()
 
     assert (store.database.is_kept, found, target.version) == (False, identity, 3)
+    assert list(tmp_path.glob("iotistic-store-*")) == []
     assert "read" in store.database.fault
     assert stamp.epoch > old[0].stamp.epoch
 

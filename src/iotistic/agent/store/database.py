@@ -14,6 +14,7 @@ The file is held exclusively: no shared memory file, and no second agent.
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -75,7 +76,6 @@ class Database:
         self._guard = threading.Lock()
         self._working = threading.Lock()
         """Work is done by one thread at a time, also where an executor has several."""
-        self._changes_before = 0
 
     async def open(self) -> None:
         """Open the file, or make it. Raises StoreInUse and StoreSchemaUnusable."""
@@ -161,15 +161,16 @@ class Database:
             level = "FULL" if any(job.durable for job in jobs) else "NORMAL"
             connection.execute(f"PRAGMA synchronous = {level}")
             connection.execute("BEGIN")
+            before = connection.total_changes
             results = [(job, *self._attempt(connection, job)) for job in jobs]
-            wrote = connection.total_changes
+            wrote = connection.total_changes > before
             connection.execute("COMMIT")
         except (sqlite3.Error, IotisticError) as exc:
             self._recall(memories)
             fault = self._failed(exc)
             results = [(job, None, fault) for job in jobs]
         else:
-            self._note_writes(wrote)
+            self._note_writes(wrote=wrote)
         for job, result, error in results:
             if error is None:
                 job.future.set_result(result)
@@ -221,18 +222,21 @@ class Database:
         if not self.fault:
             log.error("store.writes_refused", path=str(self.path), reason=str(exc))
         self.fault = str(exc)
+        if self._connection is not None:
+            # On a full disk the log cannot grow; what is in it is made to fit into the file, if that has room.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return StoreUnavailable(
             f"the agent's disk does not take writes: {exc}",
             retry_after_s=_RETRY_S,
             hint=f"make room on, or repair, the disk of {self.path.parent}",
         )
 
-    def _note_writes(self, total_changes: int) -> None:
+    def _note_writes(self, *, wrote: bool) -> None:
         """A fault is over once something was written again."""
-        if self.fault and self.is_kept and total_changes > self._changes_before:
+        if self.fault and self.is_kept and wrote:
             log.info("store.writes_back", path=str(self.path))
             self.fault = ""
-        self._changes_before = total_changes
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -267,7 +271,6 @@ class Database:
         log.error("store.set_aside", path=str(self.path), aside=str(aside), reason=reason)
         self._connection = connect(self.path)
         counts = recovery.salvage(aside, self._connection)
-        self._changes_before = 0
         for one in self.participants:
             one.recall(None)
         log.warning("store.rebuilt", path=str(self.path), rows=counts)
@@ -277,7 +280,9 @@ class Database:
         self.is_kept, self.fault = False, reason
         log.error("store.not_kept", path=str(self.path), reason=reason)
         try:
-            self._connection = connect(recovery.copy_elsewhere(self.path))
+            elsewhere = recovery.copy_elsewhere(self.path)
+            self._connection = connect(elsewhere)
+            shutil.rmtree(elsewhere.parent, ignore_errors=True)  # open files live on without a name
         except (OSError, sqlite3.Error):
             self._connection = connect(None)
         # Stamps that are given now are not remembered: they are of an epoch that nobody continues.
