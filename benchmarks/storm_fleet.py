@@ -63,10 +63,6 @@ class StormPlan:
             payload_format=PayloadFormat.JSON,
             connects_per_s=1e6,
             connects_at_once=256,
-            # Mosquitto 2.0.11 crashes when sessions are kept for devices that are away, SIGHUP comes (which
-            # turns its debug lines on and off), and the devices return: it lists their sessions twice, and
-            # frees them once. Without sessions there is nothing to list.
-            session_expiry_s=0,
             outbox=self.outbox,
             ask_above=AT_ONCE if self.granted else None,
         )

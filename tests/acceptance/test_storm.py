@@ -44,8 +44,7 @@ async def fleet_of(running, **plan):
         enrolment = await enrol(MACS, store, authority)
     broker = urlsplit(running.ready["mqtt"])
     fleet = Fleet(
-        # Sessions kept for absent devices crash Mosquitto 2.0.11 when it gets SIGHUP meanwhile.
-        FleetPlan("localhost", broker.port, connects_per_s=500, session_expiry_s=0, **plan),
+        FleetPlan("localhost", broker.port, connects_per_s=500, **plan),
         enrolment.identities,
         TlsIdentities(authority.ca_certificate),
     )
