@@ -19,7 +19,7 @@ from cryptography import x509
 
 from iotistic.kernel.files import write_atomic
 
-MOST_LISTS = 1000
+MOST_LISTS = 300
 """Lists after which a start is due that forgets the earlier ones: each costs its size in memory, and a look
 at every handshake."""
 
