@@ -1,6 +1,7 @@
 """What containers add to `up`: secrets made once, and the broker as a process that the authority steers."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -8,11 +9,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
 
 import httpx2
 import pytest
-from broker_fixtures import WireClient
+from broker_fixtures import WireClient, eventually
 
 from iotistic.entrypoints.prepare import PrepareSettings, prepare
 from iotistic.kernel.process import die_with_parent, pick_port
@@ -67,7 +67,7 @@ def test_only_what_images_of_others_read_is_readable_for_others(tmp_path):
     assert not list((tmp_path / "identity").glob("ca.key"))
 
 
-@contextmanager
+@contextlib.contextmanager
 def process(word, environment, log):
     with log.open("wb") as output:
         child = subprocess.Popen(
@@ -101,8 +101,14 @@ def device(wanted, issued, ports, folder):
     certificate.write_text(issued["client_cert"] + issued["private_key"])
     trusted = ssl.create_default_context(cafile=wanted.identity_folder / "ca.crt")
     trusted.load_cert_chain(certificate)
+    trusted.maximum_version = ssl.TLSVersion.TLSv1_2
+    return again(trusted, ports)
+
+
+def again(trusted, ports, *, session=None):
     plain = socket.create_connection(("127.0.0.1", ports["devices"]), 5)
-    return WireClient(trusted.wrap_socket(plain, server_hostname="iot.example.com"), timeout_s=20)
+    stream = trusted.wrap_socket(plain, server_hostname="iot.example.com", session=session)
+    return WireClient(stream, timeout_s=20)
 
 
 async def test_a_broker_apart_serves_devices_and_puts_off_the_revoked(database, tmp_path):
@@ -140,12 +146,20 @@ async def test_a_broker_apart_serves_devices_and_puts_off_the_revoked(database, 
             assert (await asyncio.to_thread(connected.connect, MAC)).reason == 0
             revoked = (await authority.post("/revoke", json={"mac": MAC})).json()
             await asyncio.to_thread(connected.disconnect_reason)  # raises TimeoutError when it is left alone
-            again = await asyncio.to_thread(device, wanted, issued, ports, tmp_path)
             with pytest.raises((ssl.SSLError, ConnectionError)):
-                await asyncio.to_thread(again.connect, MAC)
+                await asyncio.to_thread(device, wanted, issued, ports, tmp_path)
+            # TLS 1.2 lets it resume its session, which makes the process start Mosquitto anew.
+            resumed = again(connected.tls_context, ports, session=connected.tls_session)
+            with contextlib.suppress(ssl.SSLError, ConnectionError):
+                await asyncio.to_thread(resumed.connect, MAC)
+            await asyncio.to_thread(resumed.disconnect_reason)
+            await asyncio.to_thread(eventually, lambda: log.read_text().count("broker.started") == 2)
+            with pytest.raises(ssl.SSLError):
+                again(connected.tls_context, ports, session=connected.tls_session)
             connected.close()
-            again.close()
+            resumed.close()
         assert revoked["broker_enforced"]
+        assert broker.poll() is None
         broker.terminate()
 
         assert await asyncio.to_thread(broker.wait, 20) == 0
