@@ -25,7 +25,9 @@ _log = structlog.get_logger()
 
 REFUSED = Counter("iotistic_broker_refused", "Connections that the broker refused.", ["reason"])
 DENIED = Counter(
-    "iotistic_broker_acl_denied", "Publishes and subscriptions outside of the rules.", ["access"]
+    "iotistic_broker_acl_denied",
+    "Subscriptions, and with debug lines publishes, outside of the rules.",
+    ["access"],
 )
 SKIPPED = Counter("iotistic_broker_log_lines_skipped", "Log lines counted but not read in a flood.")
 
