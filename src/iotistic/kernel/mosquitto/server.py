@@ -19,22 +19,19 @@ import structlog
 
 from iotistic.kernel.engines import engine_folder
 from iotistic.kernel.errors import Conflict, Unavailable
-from iotistic.kernel.files import PRIVATE, secret_file, write_atomic
+from iotistic.kernel.files import secret_file
 from iotistic.kernel.home import Home
 from iotistic.kernel.mosquitto.config import (
-    OPENSSL,
     BrokerConfig,
     BrokerFiles,
     BrokerLimits,
     DeviceListener,
     ServiceListener,
 )
+from iotistic.kernel.mosquitto.folder import BrokerFolder, BrokerTls
 from iotistic.kernel.mosquitto.handshake import ServiceAccess, visit
 from iotistic.kernel.mosquitto.install import find_mosquitto
 from iotistic.kernel.mosquitto.log import BrokerLog
-from iotistic.kernel.mosquitto.passwords import password_line
-from iotistic.kernel.mosquitto.put_off import PutOffClients
-from iotistic.kernel.mosquitto.revocations import RevocationFolder
 from iotistic.kernel.mqtt.errors import BrokerUnavailable
 from iotistic.kernel.process import Account, raise_file_limit, service_account, spawn, stop
 
@@ -54,16 +51,6 @@ class BrokerNotStarted(Unavailable):
     """Mosquitto did not start."""
 
     code = "broker.not_started"
-
-
-@dataclass(frozen=True, kw_only=True)
-class BrokerTls:
-    """PEM files of the certificate authority's side; the broker gets copies that its account can read."""
-
-    ca: Path
-    certificate: Path
-    key: Path
-    crl: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +84,6 @@ class MosquittoServer:
         self._account: Account | None = service_account()
         self._password_file = password_file or home.secrets / "mqtt-service-password"
         self._tls = tls
-        self._owner = self._account.owner if self._account else None
         self._restart_asked = False
         self._log: BrokerLog | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -108,8 +94,7 @@ class MosquittoServer:
             limits=limits or BrokerLimits(),
             debug_lines=debug_lines,
         )
-        self._revoked = RevocationFolder(self.config.files.revoked, owner=self._owner)
-        self._put_off = PutOffClients(self.config.files.put_off, owner=self._owner)
+        self._folder = BrokerFolder(self.config.files, owner=self._account.owner if self._account else None)
 
     @property
     def restart_asked(self) -> bool:
@@ -155,7 +140,7 @@ class MosquittoServer:
         ):
             _require_free(host, port)
         self._restart_asked = False
-        self.write_files()
+        self._folder.write(self.config, self._tls, self.access)
         raise_file_limit()
         reading, writing = os.pipe()
         try:
@@ -197,38 +182,6 @@ class MosquittoServer:
         """Let the broker save now, so that a session made a moment ago outlives `kill -9`."""
         self._signal(signal.SIGUSR1)
 
-    def write_files(self) -> None:
-        """Write configuration, password, ACL and TLS files as the broker's account reads them.
-
-        Lists that came while the broker ran are cleared before the first one is copied: whoever adds one
-        meanwhile has written the source before, or finds the folder empty.
-        """
-        files = self.config.files
-        self._revoked.clear()
-        self._put_off.clear()
-        for folder in (files.data, files.revoked):
-            folder.mkdir(exist_ok=True)
-            folder.chmod(0o700)
-            if self._owner is not None:
-                os.chown(folder, *self._owner)
-        access = self.access
-        self._write(files.passwords, password_line(access.username, access.password))
-        self._write(files.acl, self.config.render_acl())
-        for source, copy in (
-            (self._tls.ca, files.ca),
-            (self._tls.certificate, files.certificate),
-            (self._tls.key, files.key),
-            (self._tls.crl, files.crl),
-        ):
-            # A list that lies in its place already is another process's to replace, at any time.
-            if source != copy:
-                self._write(copy, source.read_bytes())
-        self._write(files.openssl, OPENSSL)
-        self._write(files.config, self.config.render())
-
-    def _write(self, path: Path, content: bytes | str) -> None:
-        write_atomic(path, content, mode=PRIVATE, owner=self._owner)
-
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
@@ -237,9 +190,9 @@ class MosquittoServer:
         """Start anew when a device that was put off has resumed its TLS session, or lists are too many."""
         if self._restart_asked:
             return
-        if client in self._put_off:
+        if client in self._folder.put_off:
             self.ask_restart(f"{client} was put off and is back")
-        elif self._revoked.full:
+        elif self._folder.revoked.full:
             self.ask_restart("many revocation lists have gathered")
 
     async def _ready(self, within_s: float) -> None:
