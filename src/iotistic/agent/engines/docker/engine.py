@@ -6,11 +6,12 @@ to the second (see handover). If the agent dies in between, or the first one fal
 shows the second one under a name that is not its service's, and the planner has it updated.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from iotistic.agent.engines.docker import handover, happenings, making, names, pulling
 from iotistic.agent.engines.docker.client import DockerClient, Refused
@@ -24,6 +25,8 @@ from iotistic.planning.model import Current, Named, Service, ServiceConfig, Stat
 SOCKET = Path("/var/run/docker.sock")
 _GONE, _IN_THE_WAY = 404, 409
 _FOREVER_S = 4000.0
+_NAME_WAITS, _NAME_WAIT_S = 20, 0.1
+T = TypeVar("T")
 
 
 class DockerEngine:
@@ -69,7 +72,9 @@ class DockerEngine:
         query = {"name": names.another_name(name) if beside else name}
         body = making.container_body(service, leads=not beside)
         try:
-            made = await self._client.call("POST", "containers/create", query=query, body=body)
+            made = await _once_free(
+                lambda: self._client.call("POST", "containers/create", query=query, body=body)
+            )
         except Refused as exc:
             raise StartRefused(f"{service.name} cannot be made: {exc.message}") from exc
         return str(made["Id"])
@@ -125,25 +130,29 @@ class DockerEngine:
         body = {"RestartPolicy": {"Name": str(config.restart)}, **making.amounts(config.resources)}
         async with self._refusals(container_id):
             await self._client.call("POST", f"containers/{container_id}/update", body=body)
-            if one.docker_name != wanted:
-                await handover.rename(self._client, one, wanted)
             for network in one.wanted_networks:
                 await handover.be_known(self._client, one, network, name)
+            if one.docker_name != wanted:
+                await _once_free(lambda: handover.rename(self._client, one, wanted))
 
     async def create_network(self, network: Named) -> None:
         """Make a network, and write its subnet down: only then can a container keep its address in it."""
         name = names.full_name(network)
         body: dict[str, Any] = {"Name": name, "CheckDuplicate": True, "Labels": names.labels_of(network)}
         try:
-            await self._client.call("POST", "networks/create", body=body)
-            found = await self._client.call("GET", f"networks/{name}")
-            pools = [pool for pool in entries(part(found, "IPAM"), "Config") if "." in pool.get("Subnet", "")]
-            await self._client.call("DELETE", f"networks/{name}")
-            fixed = {"IPAM": {"Config": pools}} if pools else {}
-            await self._client.call("POST", "networks/create", body=body | fixed)
+            await self._client.call("POST", "networks/create", body=body | await self._free_subnet(name))
         except Refused as exc:
             if exc.status != _IN_THE_WAY or network not in (await self.observe()).networks:
                 raise StepRefused(f"the network {name} cannot be made: {exc.message}") from exc
+
+    async def _free_subnet(self, name: str) -> dict[str, Any]:
+        """Let Docker choose a subnet, under a name that nobody is waiting for."""
+        trial = names.another_name(name)
+        await self._client.call("POST", "networks/create", body={"Name": trial})
+        found = await self._client.call("GET", f"networks/{trial}")
+        await self._client.call("DELETE", f"networks/{trial}")
+        pools = [pool for pool in entries(part(found, "IPAM"), "Config") if "." in pool.get("Subnet", "")]
+        return {"IPAM": {"Config": pools}} if pools else {}
 
     async def remove_network(self, network: Named) -> None:
         """Remove a network."""
@@ -211,3 +220,15 @@ class DockerEngine:
             raise StepRefused(exc.message) from exc
         finally:
             self._sight.forget(container_id)
+
+
+async def _once_free(call: Callable[[], Awaitable[T]]) -> T:
+    """Do what needs a name; a container that is being removed keeps its own for a moment."""
+    for _ in range(_NAME_WAITS):
+        try:
+            return await call()
+        except Refused as exc:
+            if exc.status != _IN_THE_WAY or "already in use" not in exc.message:
+                raise
+            await asyncio.sleep(_NAME_WAIT_S)
+    return await call()
