@@ -29,7 +29,8 @@ check: ## The fast part of test: lint and unit tests, in seconds
 	@$(BIN)/pytest -q tests/unit $(ARGS)
 
 bench: ## Run all benchmarks and print the table
-	@sh scripts/setup.sh mosquitto mosquitto-clients openjdk-17-jre-headless redis-server
+	@sh scripts/setup.sh mosquitto mosquitto-clients openjdk-17-jre-headless redis-server \
+		docker.io docker-registry busybox-static
 	@exec $(BIN)/iotistic bench all $(ARGS)
 
 setup: ## Only install what is missing
