@@ -130,10 +130,11 @@ async def _watch(server: MosquittoServer, identity: Path) -> None:
     known = await asyncio.to_thread(certificate.read_bytes)
     while True:
         await asyncio.sleep(_CERTIFICATE_LOOK_EVERY_S)
-        found = await asyncio.to_thread(certificate.read_bytes)
-        if found != known:
-            server.ask_restart("the broker has another certificate")
-            known = found
+        with contextlib.suppress(OSError):
+            found = await asyncio.to_thread(certificate.read_bytes)
+            if found != known:
+                server.ask_restart("the broker has another certificate")
+                known = found
 
 
 async def _keep(server: MosquittoServer, stopping: asyncio.Event) -> bool:

@@ -110,3 +110,14 @@ async def test_a_device_whose_certificates_are_all_revoked_is_locked_out(made_wi
     await issued(service, 2)
 
     assert await service.locked_out() == [out]
+
+
+async def test_lists_made_in_one_second_bear_later_ones_even_after_a_restart(made_with):
+    times = []
+    for _ in range(2):
+        _service, revocations = made_with(Gate())
+        for _ in range(3):
+            await revocations.publish()
+            times.append(x509.load_pem_x509_crl(revocations.pem).last_update_utc)
+
+    assert times == sorted(set(times))

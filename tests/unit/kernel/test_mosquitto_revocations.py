@@ -92,3 +92,14 @@ def test_a_start_forgets_who_was_put_off(tmp_path):
 
     assert "a" not in clients
     clients.clear()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff", b'{"b": 1'])
+def test_a_damaged_file_of_clients_is_an_empty_one_and_written_anew(tmp_path, content):
+    path = tmp_path / "put-off.json"
+    path.write_bytes(content)
+    clients = PutOffClients(path, owner=None)
+
+    assert "a" not in clients
+    clients.add(["a"])
+    assert "a" in clients

@@ -50,5 +50,5 @@ class PutOffClients:
             if changed_at != self._read_at:
                 self._clients = json.loads(self._path.read_text(encoding="utf-8"))
                 self._read_at = changed_at
-        except FileNotFoundError:
+        except (OSError, ValueError):  # absent, or damaged: the thread that reads the broker's log goes on
             self._clients, self._read_at = {}, 0
