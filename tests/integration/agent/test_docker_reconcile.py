@@ -117,3 +117,18 @@ async def test_a_docker_that_is_lost_is_unavailable_in_every_call(tmp_path):
     with pytest.raises(EngineUnavailable):
         await anext(engine.events())
     await engine.close()
+
+
+@pytest.mark.parametrize("dies_after_s", [0.4, 1.5, 2.0])
+async def test_an_agent_that_dies_in_a_hand_over_is_followed_by_one_that_ends_it(docker, dies_after_s):
+    target = shop("web:2", updateStrategy="hand-over", handoverSeconds=1)
+    async with Device(docker).running() as first:
+        await first.settle(shop())
+        first.loop.declare(target)
+        await asyncio.sleep(dies_after_s)
+    async with Device(docker).running() as second:
+        await second.settle(target)
+        assert second.runs("web", "web:2")
+    names = docker.run("ps", "--all", "--format", "{{.Names}}").stdout.split()
+
+    assert sorted(names) == ["shop_db_2", "shop_watch_3", "shop_web_1"]

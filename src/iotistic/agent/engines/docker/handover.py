@@ -57,7 +57,14 @@ async def be_known(client: DockerClient, one: Inspected, network: str, alias: st
     if place is not None and one.aliases(network) == [alias] * bool(alias):
         return
     coming_back = asyncio.ensure_future(_come_back(client, one.container.id, network, alias, place))
-    await asyncio.shield(coming_back)  # who is cancelled here would leave a container without its network
+    try:
+        await asyncio.shield(coming_back)
+    except asyncio.CancelledError:
+        # Whoever gives up here would leave a container without its network.
+        await asyncio.wait({coming_back})
+        if (failed := coming_back.exception()) is not None:
+            log.warning("handover.cut_short", container_id=one.container.id, reason=str(failed))
+        raise
 
 
 async def _come_back(
