@@ -26,6 +26,7 @@ from iotistic.kernel.mqtt.bulk import BulkSubscriber
 from iotistic.kernel.mqtt.bulk_login import BulkOptions
 from iotistic.kernel.mqtt.settings import MqttSettings
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
+from iotistic.kernel.process import stand_back
 from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
@@ -84,6 +85,8 @@ def main() -> None:
     role = _role()
     settings = load_settings(WorkerSettings)
     role = replace(role, lane=settings.lane)
+    if role.lane is Lane.BACKLOG:
+        stand_back()
     configure_logging(settings, process=role.name)
     gc.set_threshold(*_GC_THRESHOLD)
     uvloop.run(run(settings, role))

@@ -13,12 +13,13 @@ import uvloop
 from iotistic.entrypoints import catalogue
 from iotistic.kernel.errors import Invalid, IotisticError
 from iotistic.kernel.logging import LogSettings, configure_logging
+from iotistic.kernel.process import stand_back
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.health import Check
 from iotistic.kernel.web.metrics import MetricsSettings
 from iotistic.kernel.web.server import serve
-from iotistic.telemetry.transports.lanes import LaneSettings
+from iotistic.telemetry.transports.lanes import Lane, LaneSettings
 
 log = structlog.get_logger()
 
@@ -44,6 +45,8 @@ def start(kind: str, settings_cls: type[S], run: Callable[[S, str], Coroutine[An
         raise Invalid("a worker's number is 0 or more")
     settings = load_settings(settings_cls)
     name = settings.lane.worker(kind, number)
+    if settings.lane is Lane.BACKLOG:
+        stand_back()
     configure_logging(settings, process=name)
     gc.set_threshold(*_GC_THRESHOLD)
     uvloop.run(run(settings, name))

@@ -5,6 +5,7 @@ behind. PostgreSQL refuses to run as root, therefore root starts engines under a
 """
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import pwd
@@ -77,6 +78,12 @@ def raise_file_limit() -> int:
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def stand_back(by: int = 10) -> None:
+    """Let other processes of this machine go first; where that is not allowed, it is not."""
+    with contextlib.suppress(OSError):
+        os.nice(by)
 
 
 def die_with_parent(death_signal: int = signal.SIGTERM) -> Callable[[], None]:

@@ -16,8 +16,8 @@ class CatchupSettings(Settings):
     under way until then."""
     catchup_window: int = Field(default=20_000, ge=1, le=10_000_000)
     """Most messages that all devices together may have under way: granted and not stored."""
-    catchup_live_delay_s: float = Field(default=0.1, gt=0, le=60)
-    """Seconds, through the broker and from receipt to commit, that live readings may always take. Beyond that, and beyond twice what
-    they took before the catch-up, less is granted."""
+    catchup_live_delay_s: float = Field(default=0.05, gt=0, le=60)
+    """Seconds, through the broker and from receipt to commit, that live readings may always take. Beyond
+    that, and beyond twice what they took before the catch-up, less is granted."""
     catchup_queue: int = Field(default=20_000, ge=1, le=1_000_000)
     """Devices that may stand in the queue; further ones are told to come again."""
