@@ -1,7 +1,8 @@
 """The loop of an agent: observe, plan, begin what is to be done, and again whenever something happened.
 
 Invariants
-- What is under way holds its place: the container, or the service that one is made for. Nothing else begins there.
+- What is under way holds its place: the container, or the service that one is made for. Nothing else begins
+  there, nor on the word of an observation that is older than the end of what was.
 - A newer target cancels every step that it does not want, waits until they have let go, and looks again
   before anything of it begins.
 - A step that fails is noted with its reason; the plan says when it is tried again. Nothing here retries.
@@ -72,6 +73,7 @@ class Reconciler:
         self._retargeted = False
         self._wake = asyncio.Event()
         self._under_way: dict[Action, asyncio.Task[None]] = {}
+        self._just_ended: set[Action] = set()
         self._fetching = asyncio.Semaphore(_FETCHES_AT_ONCE)
         self._away_s = _AWAY_FIRST_S
         self.standing = Standing()
@@ -129,6 +131,7 @@ class Reconciler:
 
     async def _plan(self) -> list[Step]:
         around = self._around
+        self._just_ended.clear()  # what ends from here on may not be in what is seen
         # Probes that a living container was changed to are the ones that are asked.
         seen = around.health(self._record.known(await self._engine.observe()))
         now = around.clock()
@@ -142,7 +145,7 @@ class Reconciler:
         return plan(current, self._target, facts)
 
     def _begin(self, steps: Iterable[Step]) -> None:
-        taken = {place for step in self._under_way for place in _places(step)}
+        taken = {place for step in (*self._under_way, *self._just_ended) for place in _places(step)}
         for step in steps:
             if not isinstance(step, Noop) and step not in self._under_way and not taken & _places(step):
                 task = asyncio.create_task(self._carry_out(step))
@@ -151,6 +154,7 @@ class Reconciler:
 
     def _ended(self, step: Action) -> None:
         self._under_way.pop(step, None)
+        self._just_ended.add(step)
         self._wake.set()
 
     async def _carry_out(self, step: Action) -> None:

@@ -14,8 +14,10 @@ from pydantic import Field
 from iotistic.agent.engines.docker.engine import SOCKET, DockerEngine
 from iotistic.agent.engines.port import Engine
 from iotistic.agent.engines.simulated.engine import SimulatedEngine
+from iotistic.agent.health.checking import Checker
+from iotistic.agent.health.prober import Prober, tell_reconciler
 from iotistic.agent.reconcile.carrying_out import Executor
-from iotistic.agent.reconcile.locks import FileLocks
+from iotistic.agent.reconcile.locks import SEEN_AT, FileLocks
 from iotistic.agent.reconcile.reconciler import Reconciler, Surroundings
 from iotistic.agent.reconcile.record import Record
 from iotistic.agent.store.store import Store
@@ -23,6 +25,7 @@ from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings
 from iotistic.kernel.settings import Settings
+from iotistic.planning.model import Current
 
 log = structlog.get_logger()
 
@@ -76,14 +79,18 @@ class Agent:
     reconciler: Reconciler
 
 
-def choose_engine(settings: AgentSettings) -> Engine:
-    """Return the engine. Raises DockerMissing when Docker is wanted and not there."""
+def choose_engine(settings: AgentSettings, locks: FileLocks | None = None) -> Engine:
+    """Return the engine; containers see the locks of their apps. Raises DockerMissing when it is wanted and not there."""
     kind, socket = settings.agent_engine, settings.docker_socket
     if kind is EngineKind.DOCKER and not socket.is_socket():
         raise DockerMissing(f"nothing listens at {socket}", hint="start Docker, or set DOCKER_SOCKET")
     if kind is EngineKind.DOCKER or (kind is EngineKind.AUTO and socket.is_socket()):
-        return DockerEngine(socket)
+        return DockerEngine(socket, shared=lambda app_id: _lock_folder(locks, app_id))
     return SimulatedEngine(time.time)
+
+
+def _lock_folder(locks: FileLocks | None, app_id: str) -> list[str]:
+    return [] if locks is None else [f"{locks.folder(app_id)}:{SEEN_AT}"]
 
 
 @contextlib.asynccontextmanager
@@ -91,31 +98,52 @@ async def open_agent(settings: AgentSettings, data: Path) -> AsyncGenerator[Agen
     """Yield an agent that is ready to run. Raises DockerMissing and what the store raises."""
     _make(data)
     store = await Store.open(data / "agent.sqlite")
-    engine = choose_engine(settings)
-    try:
+    locks = FileLocks(data / "locks")
+    engine = choose_engine(settings, locks)
+    async with contextlib.AsyncExitStack() as leaving:
+        leaving.push_async_callback(store.close)
+        leaving.push_async_callback(engine.close)
         record = await store.record.load()
-        locks = FileLocks(data / "locks")
         record.held = await locks.regain(record.held)
+        health = Health(record)
+        leaving.push_async_callback(health.close)
         watermark = settings.disk_watermark_percent / 100
         around = Surroundings(
             time.time,
             locked=locks.locked,
             disk_is_full=lambda: _is_full(data, watermark),
+            health=health.of,
             save=store.record.save,
         )
-        reconciler = Reconciler(
-            engine,
-            Executor(engine, locks),
-            record,
-            around,
-            look_every_s=settings.reconciliation_interval_ms / 1000,
-        )
+        every_s = settings.reconciliation_interval_ms / 1000
+        reconciler = Reconciler(engine, Executor(engine, locks), record, around, look_every_s=every_s)
+        health.watch(engine, reconciler)
         log.info("agent.opened", engine=engine.name, data=str(data))
         yield Agent(engine, store, record, reconciler)
         await store.record.save(record)
-    finally:
-        await engine.close()
-        await store.close()
+
+
+class Health:
+    """What probes say, on engines whose containers can be reached."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._prober: Prober | None = None
+
+    def watch(self, engine: Engine, reconciler: Reconciler) -> None:
+        """Begin to ask; the reconciler looks again whenever an answer changes something."""
+        if isinstance(engine, DockerEngine):
+            tell = tell_reconciler(self._record, time.time, reconciler.look)
+            self._prober = Prober(Checker(engine.reach), time.time, tell)
+
+    def of(self, current: Current) -> Current:
+        """Return what is there with what probes say of it."""
+        return current if self._prober is None else self._prober.health(current)
+
+    async def close(self) -> None:
+        """Ask nobody any more."""
+        if self._prober is not None:
+            await self._prober.close()
 
 
 def _make(folder: Path) -> None:

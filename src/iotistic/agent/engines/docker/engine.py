@@ -8,7 +8,7 @@ shows the second one under a name that is not its service's, and the planner has
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from iotistic.agent.engines.docker import handover, happenings, making, names, pulling
 from iotistic.agent.engines.docker.client import DockerClient, Refused
 from iotistic.agent.engines.docker.documents import entries, part
+from iotistic.agent.engines.docker.reaching import DockerReach
 from iotistic.agent.engines.docker.reading import Inspected
 from iotistic.agent.engines.docker.sight import Sight
 from iotistic.agent.engines.errors import ContainerNotFound, StartRefused, StepRefused
@@ -35,10 +36,19 @@ class DockerEngine:
     name = "docker"
     shares_ports = False
 
-    def __init__(self, socket: Path = SOCKET, keyring: pulling.Keyring = pulling.no_credentials) -> None:
+    def __init__(
+        self,
+        socket: Path = SOCKET,
+        keyring: pulling.Keyring = pulling.no_credentials,
+        *,
+        shared: Callable[[str], Iterable[str]] = lambda _app_id: (),
+    ) -> None:
+        """`shared` names what all containers of an app see of the device, as `folder:/path`, besides their own."""
         self._client = DockerClient(socket)
         self._sight = Sight(self._client)
-        self._keyring = keyring
+        self._keyring, self._shared = keyring, shared
+        self.reach = DockerReach(self._client)
+        """How probes get at containers."""
 
     async def observe(self) -> Current:
         """Return what there is of ours, and all images."""
@@ -71,6 +81,7 @@ class DockerEngine:
         name = names.name_of(service)
         query = {"name": names.another_name(name) if beside else name}
         body = making.container_body(service, leads=not beside)
+        body["HostConfig"]["Binds"] += self._shared(service.key.app_id)
         try:
             made = await _once_free(
                 lambda: self._client.call("POST", "containers/create", query=query, body=body)
