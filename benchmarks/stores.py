@@ -56,19 +56,19 @@ async def _compare(address: Dsn, server: TimescaleServer, report: Report, *, qui
     end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     sizes = _QUICK if quick else _FULL
     for dsn in stores.values():
-        await _execute(
+        await execute(
             dsn, "TRUNCATE decoded_data, decoded_1m, decoded_1h, rollup_pending, rollup_pending_hours"
         )
-        await _execute(dsn, REGISTER.format(datapoints=DATAPOINTS, devices=sizes.devices))
+        await execute(dsn, REGISTER.format(datapoints=DATAPOINTS, devices=sizes.devices))
         await load(dsn, sizes, end, report)
     await _ask(stores, report, sizes, end)
 
 
 async def _database(address: Dsn, name: str) -> Dsn:
     """Make a database whose readings are in the store `name`."""
-    await _execute(address, f"CREATE DATABASE {name}")
+    await execute(address, f"CREATE DATABASE {name}")
     if name == "plain":
-        await _execute(address, f"ALTER DATABASE {name} SET timescaledb.disable_load = 'on'")
+        await execute(address, f"ALTER DATABASE {name} SET timescaledb.disable_load = 'on'")
     dsn = address.with_database(name)
     connection = await open_connection(dsn, application_name="benchmark")
     await runner.migrate(connection, _MIGRATIONS)
@@ -76,7 +76,7 @@ async def _database(address: Dsn, name: str) -> Dsn:
     return dsn
 
 
-async def _execute(dsn: Dsn, statement: str) -> None:
+async def execute(dsn: Dsn, statement: str) -> None:
     connection = await open_connection(dsn, application_name="benchmark")
     await connection.execute(statement)
     await connection.close()
@@ -90,12 +90,12 @@ async def _store(
     cpu_s = dict.fromkeys(stores, 0.0)
     for number in range(rounds):
         for name, dsn in stores.items():
-            await _execute(dsn, "TRUNCATE decoded_data, rollup_pending")
-            await _execute(dsn, "CHECKPOINT")
+            await execute(dsn, "TRUNCATE decoded_data, rollup_pending")
+            await execute(dsn, "CHECKPOINT")
             before = cpu_seconds(server.pid)
-            rates[name].append(await _write(dsn, rows))
+            rates[name].append(await write(dsn, rows))
             cpu_s[name] += cpu_seconds(server.pid) - before
-            again[name].append(await _write(dsn, rows))
+            again[name].append(await write(dsn, rows))
         report.progress(
             f"round {number + 1}: " + ", ".join(f"{rates[one][-1]:,.0f} rows/s {one}" for one in stores)
         )
@@ -110,7 +110,7 @@ async def _store(
     _add(report, "CPU of PostgreSQL", {name: cpu_s[name] / millions for name in stores}, "s/million")
 
 
-async def _write(dsn: Dsn, rows: Rows) -> float:
+async def write(dsn: Dsn, rows: Rows) -> float:
     """Return the rows per second at which the sink stores them."""
     sink = Sink(dsn, application_name="benchmark-sink")
     started = time.monotonic()
@@ -126,7 +126,7 @@ async def _roll(stores: dict[str, Dsn], report: Report) -> None:
     """Roll up what the sink has stored: a thousand series of a few seconds."""
     took_ms: dict[str, float] = {}
     for name, dsn in stores.items():
-        pool = await _pool(dsn)
+        pool = await pool_of(dsn)
         started = time.perf_counter()
         await roll_due(Roller(pool, RollupSettings()), datetime.now(UTC) + timedelta(hours=3))
         took_ms[name] = (time.perf_counter() - started) * 1000
@@ -135,21 +135,8 @@ async def _roll(stores: dict[str, Dsn], report: Report) -> None:
 
 
 async def _ask(stores: dict[str, Dsn], report: Report, sizes: Sizes, end: datetime) -> None:
-    pools = {name: await _pool(dsn) for name, dsn in stores.items()}
-    month = end - timedelta(days=DAYS)
-    chance = random.Random(7)
-
-    def day() -> tuple[datetime, datetime]:
-        start = end - timedelta(seconds=chance.randint(86_400, DAYS * 86_400))
-        return start, start + timedelta(days=1)
-
-    questions: dict[str, Callable[[], Callable[[asyncpg.Pool], Awaitable[object]]]] = {
-        "latest of a device": lambda: _latest(chance.randint(1, sizes.devices)),
-        "one day at 500 points": lambda: _series(_key(chance, sizes), _one(chance), *day()),
-        "30 days at 500 points": lambda: _series(_key(chance, sizes), _one(chance), month, end),
-        "1,000 raw rows": lambda: _readings(_key(chance, sizes), month, end),
-    }
-    for title, question in questions.items():
+    pools = {name: await pool_of(dsn) for name, dsn in stores.items()}
+    for title, question in questions(sizes, end).items():
         took_ms: dict[str, list[float]] = {name: [] for name in stores}
         for _ in range(sizes.questions):
             asked = question()
@@ -161,6 +148,26 @@ async def _ask(stores: dict[str, Dsn], report: Report, sizes: Sizes, end: dateti
             _add(report, f"{title}, p{percent}", {n: percentile(took_ms[n], percent) for n in stores}, "ms")
     for pool in pools.values():
         await pool.close()
+
+
+Question = Callable[[], Callable[[asyncpg.Pool], Awaitable[object]]]
+
+
+def questions(sizes: Sizes, end: datetime) -> dict[str, Question]:
+    """Return what people ask, each time of another device and time; the same questions in every run."""
+    month = end - timedelta(days=DAYS)
+    chance = random.Random(7)
+
+    def day() -> tuple[datetime, datetime]:
+        start = end - timedelta(seconds=chance.randint(86_400, DAYS * 86_400))
+        return start, start + timedelta(days=1)
+
+    return {
+        "latest of a device": lambda: _latest(chance.randint(1, sizes.devices)),
+        "one day at 500 points": lambda: _series(_key(chance, sizes), _one(chance), *day()),
+        "30 days at 500 points": lambda: _series(_key(chance, sizes), _one(chance), month, end),
+        "1,000 raw rows": lambda: _readings(_key(chance, sizes), month, end),
+    }
 
 
 def _key(chance: random.Random, sizes: Sizes) -> str:
@@ -197,7 +204,7 @@ def _readings(device: str, start: datetime, end: datetime) -> Callable[[asyncpg.
     return ask
 
 
-async def _pool(dsn: Dsn) -> asyncpg.Pool:
+async def pool_of(dsn: Dsn) -> asyncpg.Pool:
     settings = DatabaseSettings(database_url=dsn.url, database_password=dsn.password, database_pool_size=2)
     return await create_pool(settings, application_name="benchmark")
 
