@@ -107,7 +107,7 @@ class KafkaSettings(Settings):
 class BatchSettings(KafkaSettings):
     """How much a consumer takes at once. A batch is made when either is reached."""
 
-    batch_size: int = Field(default=10_000, ge=1, le=100_000)
+    batch_size: int = Field(default=25_000, ge=1, le=100_000)
     """Records in one batch: of the processor's confirmation, of the sink's transaction."""
     kafka_session_timeout_s: float = Field(default=10.0, ge=0.5, le=300)
     """Seconds of silence after which a process counts as dead and others take over its partitions."""
