@@ -4,14 +4,15 @@ from dataclasses import fields
 
 from iotistic.planning.model import Container, Resources, Service, ServiceConfig
 
+_FIELDS = tuple(field.name for field in fields(ServiceConfig))
 _LIVE = frozenset({"restart", "resources", "probes", "stop_timeout_s", "strategy", "handover_s"})
 
 
 def differences(have: ServiceConfig, want: ServiceConfig) -> tuple[str, ...]:
     """Return the names of the fields that differ."""
-    return tuple(
-        field.name for field in fields(want) if getattr(have, field.name) != getattr(want, field.name)
-    )
+    if have == want:
+        return ()
+    return tuple(name for name in _FIELDS if getattr(have, name) != getattr(want, name))
 
 
 def reasons_to_remake(have: ServiceConfig, want: ServiceConfig) -> tuple[str, ...]:
