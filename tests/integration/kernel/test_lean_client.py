@@ -185,7 +185,7 @@ async def test_nothing_is_forgotten_when_the_broker_is_killed_under_load(own_bro
     await asyncio.to_thread(own_broker.service("late", clean_start=False).subscribe, "tele/#")
     await until(lambda: len(diary.settled_messages) == 900, within_s=20)
 
-    assert held == 900 - len(acknowledged) > 300
+    assert held == 900 - len(acknowledged) >= 300  # a quick broker has answered for all that came before
     assert [payload for payload, _ in diary.settled_messages] == payloads
     assert diary.onlines == 2
 
