@@ -288,7 +288,8 @@ def test_a_gateway_s_json_readings_keep_unit_and_names(running):
         wire.publish("sensor/pump-7/pressure/inlet", said)
         wire.publish("sensor/level", said | {"sensor_id": "tank-3", "value": -4})
 
-    until(lambda: api(running, "GET", "/devices", q="tank-3")["items"], VISIBLE_WITHIN_S)
+    until(lambda: "pressure/inlet" in latest(running, "pump-7"), VISIBLE_WITHIN_S)
+    until(lambda: "level" in latest(running, "tank-3"), VISIBLE_WITHIN_S)
     pressure, level = latest(running, "pump-7")["pressure/inlet"], latest(running, "tank-3")["level"]
     assert (pressure["value"], pressure["unit"]) == (61.5, "kPa")
     assert level["value"] == -4

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iotistic.agent.reconcile import locks as locks_module
 from iotistic.agent.reconcile.locks import FileLocks, LockHeld, LocksUnavailable
 
 
@@ -187,6 +188,16 @@ async def test_a_folder_that_cannot_be_used_is_said(tmp_path):
     await locks.release("1")
 
     assert locks.locked() == frozenset()
+
+
+async def test_an_app_that_lets_go_and_takes_again_while_the_agent_looks_keeps_its_lock(root, monkeypatch):
+    locks, looks = FileLocks(root), iter([None])
+    app_takes(locks)
+    monkeypatch.setattr(locks_module, "_maker", lambda lock: next(looks, "") if lock.exists() else None)
+    with pytest.raises(LockHeld):
+        await locks.take("1")
+
+    assert locks.locked() == {"1"}
 
 
 def grab(root, begin, won):

@@ -108,6 +108,8 @@ class FileLocks:
                     os.link(whole, lock)
                     return
                 maker = _maker(lock)
+                if maker is None:
+                    continue  # let go of meanwhile: what stands there now may be the app's
                 if maker == self._token:
                     return
                 if maker == "" and not force:

@@ -10,7 +10,7 @@ class LedgerSettings(Settings):
 
     ledger_watermark_s: float = Field(default=30.0, gt=0, le=86_400)
     """Seconds that a message may be missing before it counts as a gap and its sender is asked for it."""
-    ledger_fold_s: float = Field(default=2.0, gt=0, le=60)
+    ledger_fold_s: float = Field(default=5.0, gt=0, le=60)
     """Seconds between two looks at what sinks noted; also how old the answers about gaps may be."""
     ledger_confirm_s: float = Field(default=60.0, gt=0, le=86_400)
     """Seconds after which a sender whose messages were stored is told so, and may forget them."""
