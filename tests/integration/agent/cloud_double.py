@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from aiohttp import web
@@ -16,7 +16,8 @@ KEY = "device-key"
 class CloudDouble:
     """One device's cloud."""
 
-    def __init__(self) -> None:
+    def __init__(self, extra: Iterable[Callable[[web.Application], None]] = ()) -> None:
+        self._extra = tuple(extra)
         self.state: dict[str, Any] = {"apps": {}, "config": {}, "version": 1}
         self.known: dict[str, Any] = {}
         self.reports: list[dict[str, Any]] = []
@@ -33,6 +34,8 @@ class CloudDouble:
         app = web.Application()
         app.router.add_get("/api/v1/device/{uuid}/state", self._get)
         app.router.add_patch("/api/v1/device/state", self._patch)
+        for add in self._extra:
+            add(app)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
