@@ -50,6 +50,13 @@ async def test_a_target_is_asked_for_and_not_sent_again() -> None:
         assert second.etag == first.etag
 
 
+async def test_a_target_that_comes_in_many_pieces_is_read_whole() -> None:
+    async with talking() as (double, cloud):
+        double.deploy([{**WEB, "config": {"environment": {f"NAME_{n}": "x" * 1000 for n in range(1500)}}}])
+        answer = await cloud.target("")
+        assert answer.document == double.state
+
+
 async def test_reports_arrive_whole_small_or_large() -> None:
     async with talking() as (double, cloud):
         await cloud.report({"is_online": True})

@@ -1,0 +1,169 @@
+"""HTTP to the cloud: one connection, bodies packed, bytes counted, and every way to fail made one of four errors.
+
+Nothing is tried again here, since whoever calls knows how urgent it is; and nobody is named here: who speaks
+stands in headers that the caller gives.
+"""
+
+import gzip
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import aiohttp
+
+from iotistic.agent.link.budget import Budget, Purpose
+from iotistic.agent.link.errors import CloudDenied, CloudRefused, CloudUnavailable, CloudUnintelligible
+
+_WITHIN_S = 30.0
+_CONNECT_WITHIN_S = 10.0
+_MOST_BYTES = 4 << 20
+_MOST_SAID = 500
+_COMPRESSED_FROM = 512
+_MOST_RETRY_S = 3600.0
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
+_NOT_MODIFIED, _TOO_MANY, _SERVER_ERROR, _CLIENT_ERROR = 304, 429, 500, 400
+
+
+@dataclass(frozen=True, slots=True)
+class CloudAddress:
+    """Where the cloud is: its base URL with the version (`https://…/api/v1`), and whom to believe."""
+
+    url: str
+    ca_pem: str = ""
+    """Certificates (PEM) that it is checked against instead of the system's."""
+
+    def tls(self) -> ssl.SSLContext | bool:
+        """Return what its certificate is checked with."""
+        return ssl.create_default_context(cadata=self.ca_pem) if self.ca_pem else True
+
+
+class Answer(NamedTuple):
+    """What the cloud answered; the status is 2xx or 304."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON object that it is. Raises CloudUnintelligible."""
+        if len(self.content) > _MOST_BYTES:
+            raise CloudUnintelligible(f"the answer has more than {_MOST_BYTES} bytes")
+        try:
+            document: object = json.loads(self.content)
+        except (ValueError, RecursionError) as exc:
+            raise CloudUnintelligible("the answer is not JSON") from exc
+        if not isinstance(document, dict):
+            raise CloudUnintelligible("the answer is not a JSON object")
+        return cast("dict[str, Any]", document)
+
+
+class CloudTransport:
+    """Talks to one address."""
+
+    def __init__(self, address: CloudAddress, budget: Budget | None = None) -> None:
+        self.address = address
+        self.budget = budget or Budget()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        purpose: Purpose = Purpose.CONTROL,
+        *,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Ask once. `body` is sent as JSON, bytes as they are. Raises the errors of this room.
+
+        CloudDenied and CloudRefused have the HTTP status in `fields["status"]`.
+        """
+        sent, packed = _packed(body)
+        named = {**packed, **(headers or {})}
+        try:
+            session = self._session or self._open()
+            async with session.request(
+                method, self.address.url + path, data=sent, headers=named, allow_redirects=False
+            ) as answer:
+                content = await _received(answer.content)
+                answered: Mapping[str, str] = answer.headers
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
+            raise CloudUnavailable(f"no answer from {self.address.url}: {exc or 'it took too long'}") from exc
+        self.budget.count(purpose, sent=_size(named, sent) + len(path), received=_size(answered, content))
+        _raise_for(status, answered, content)
+        return Answer(status, answered, content)
+
+    async def close(self) -> None:
+        """End connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        # One connection, kept for a while: a device has nothing to say in parallel, and handshakes cost most.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self.address.tls(), limit=1, keepalive_timeout=75),
+            timeout=aiohttp.ClientTimeout(total=_WITHIN_S, connect=_CONNECT_WITHIN_S),
+            headers={"Accept": "application/json"},
+        )
+        return self._session
+
+
+async def _received(stream: aiohttp.StreamReader) -> bytes:
+    """Return a body, or as much of it as shows that it is too large."""
+    content = bytearray()
+    while len(content) <= _MOST_BYTES and (some := await stream.readany()):
+        content += some
+    return bytes(content)
+
+
+def _packed(body: object) -> tuple[bytes | None, Mapping[str, str]]:
+    if body is None or isinstance(body, bytes):
+        return body, {}
+    plain = json.dumps(body, separators=(",", ":")).encode()
+    headers = {"Content-Type": "application/json"}
+    if len(plain) < _COMPRESSED_FROM:
+        return plain, headers
+    return gzip.compress(plain, mtime=0), {**headers, "Content-Encoding": "gzip"}
+
+
+def _size(headers: Mapping[str, str], body: bytes | None) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in headers.items()) + len(body or b"")
+
+
+def _raise_for(status: int, headers: Mapping[str, str], content: bytes) -> None:
+    if status == _NOT_MODIFIED or 200 <= status < 300:  # noqa: PLR2004
+        return
+    said = _said(content)
+    message = _text(said, "message", "detail", "error") or f"HTTP status {status}"
+    if status in (_UNAUTHORIZED, _FORBIDDEN):
+        raise CloudDenied(message, status=status, reason=_text(said, "code", "error"))
+    if status == _TOO_MANY or status >= _SERVER_ERROR:
+        raise CloudUnavailable(message, retry_after_s=_retry_after_s(headers))
+    if status >= _CLIENT_ERROR:
+        hint = _text(said, "hint", "upgradeUrl") or None
+        raise CloudRefused(message, status=status, reason=_text(said, "code", "error"), hint=hint)
+    raise CloudUnintelligible(f"it wants us to go elsewhere (HTTP status {status})")
+
+
+def _said(content: bytes) -> Mapping[str, object]:
+    try:
+        answer: object = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, object]", answer) if isinstance(answer, dict) else {}
+
+
+def _text(fields: Mapping[str, object], *names: str) -> str:
+    for name in names:
+        if isinstance(said := fields.get(name), str) and said:
+            return said[:_MOST_SAID]
+    return ""
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    text = headers.get("Retry-After", "")
+    return min(float(text), _MOST_RETRY_S) if text.isascii() and text.isdecimal() else 1.0
