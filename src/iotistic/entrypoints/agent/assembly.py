@@ -1,5 +1,6 @@
 """Puts an agent together: engine, disk, locks and the loop, from settings."""
 
+import concurrent.futures
 import contextlib
 import shutil
 import time
@@ -94,12 +95,21 @@ def _lock_folder(locks: FileLocks | None, app_id: str) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def open_agent(settings: AgentSettings, data: Path) -> AsyncGenerator[Agent]:
-    """Yield an agent that is ready to run. Raises DockerMissing and what the store raises."""
+async def open_agent(
+    settings: AgentSettings,
+    data: Path,
+    *,
+    engine: Engine | None = None,
+    disk: concurrent.futures.Executor | None = None,
+) -> AsyncGenerator[Agent]:
+    """Yield an agent that is ready to run. Raises DockerMissing and what the store raises.
+
+    Agents of one process are given engines of their own, and share threads for the `disk`.
+    """
     _make(data)
-    store = await Store.open(data / "agent.sqlite")
+    store = await Store.open(data / "agent.sqlite", executor=disk)
     locks = FileLocks(data / "locks")
-    engine = choose_engine(settings, locks)
+    engine = engine or choose_engine(settings, locks)
     async with contextlib.AsyncExitStack() as leaving:
         leaving.push_async_callback(store.close)
         leaving.push_async_callback(engine.close)
