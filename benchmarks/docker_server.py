@@ -28,11 +28,16 @@ _SERVE = """
 mkdir -p /www; echo "$VERSION" > /www/index.html; sleep "${SLOW:-0}"
 httpd -f -p 80 -h /www & trap 'kill $!; exit 0' TERM; wait
 """
+_TALK = """
+echo "$WORD"; printf 'one '; sleep 0.1; echo 1; sleep 0.2; echo oh no >&2; sleep 0.3; echo two
+trap 'exit 0' TERM; sleep 100000 & wait
+"""
 _IMAGES = {
     "web:1": ("VERSION=1", _SERVE),
     "web:2": ("VERSION=2 SLOW=0.7", _SERVE),
     "db:1": ("DATA=/data", "trap 'exit 0' TERM; sleep 100000 & wait"),
     "crash:1": ("CODE=3", 'sleep 0.2; exit "$CODE"'),
+    "talk:1": ("WORD=héllo", _TALK),
 }
 _REFUSES = "broken:1"
 _REGISTRY_CONFIG = """
@@ -49,7 +54,7 @@ class DockerMissing(Unavailable):
 
 
 class DockerServer:
-    """A Docker that holds the images of the tests: web:1, web:2 (slow to begin), db:1, crash:1, broken:1."""
+    """A Docker that holds the images of the tests: web:1, web:2 (slow to begin), db:1, crash:1, talk:1, broken:1."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="iotistic-docker-"))

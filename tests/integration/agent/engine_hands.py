@@ -2,16 +2,25 @@
 
 import asyncio
 import time
+from contextlib import aclosing
 
 from benchmarks.docker_server import REGISTRY
 
-from iotistic.agent.engines.simulated.engine import SimulatedEngine
+from iotistic.agent.engines.port import LogLine
+from iotistic.agent.engines.simulated.engine import Manner, SimulatedEngine
 from iotistic.agent.engines.simulated.world import Behaviour
 from iotistic.planning.model import Named, Service, ServiceConfig, ServiceKey
 
 MISSING = f"{REGISTRY}/team/none:1"
 THERE = f"{REGISTRY}/team/app:1"
-_LOCAL = {"web:1", "web:2", "db:1", "crash:1", "broken:1"}
+_LOCAL = {"web:1", "web:2", "db:1", "crash:1", "broken:1", "talk:1"}
+SAID = (
+    LogLine(0.0, "héllo"),
+    LogLine(0.0, "one 1"),
+    LogLine(0.3, "oh no", is_stderr=True),
+    LogLine(0.6, "two"),
+)
+"""What a container of talk:1 prints, and how long after its start."""
 
 
 def service(image="web:1", name="web", **config):
@@ -31,6 +40,14 @@ class Hands:
         container_id = await self.engine.create(wanted or service())
         await self.engine.start(container_id)
         return container_id
+
+    async def printed(self, container_id, count, *, since=0.0):
+        """Return the first lines of those that are followed."""
+        lines = []
+        async with asyncio.timeout(20), aclosing(self.engine.logs(container_id, since=since)) as following:
+            while len(lines) < count:
+                lines.append(await anext(following))
+        return lines
 
     async def heard(self, act, meant):
         """Return the first event that is meant, of those that follow an act."""
@@ -58,8 +75,9 @@ class SimulatedHands(Hands):
             MISSING: Behaviour(missing=True),
             "crash:1": Behaviour(ends_after_s=0.1, exit_code=3),
             "broken:1": Behaviour(refuses_to_start=True),
+            "talk:1": Behaviour(says=SAID),
         }
-        self.engine = SimulatedEngine(time.time, behaviours=behaviours)
+        self.engine = SimulatedEngine(time.time, Manner(says_every_s=0), behaviours)
         self.engine.world.images |= _LOCAL
 
     async def stop(self, container_id):

@@ -1,7 +1,11 @@
 """What every engine promises: the same tests for each (see engines/port.py)."""
 
+import asyncio
+import math
+import time
+
 import pytest
-from engine_hands import BACK, DATA, MISSING, THERE, service
+from engine_hands import BACK, DATA, MISSING, SAID, THERE, service
 
 from iotistic.agent.engines.errors import ContainerNotFound, ImageNotFound, StartRefused, StepRefused
 from iotistic.agent.engines.port import Change
@@ -212,3 +216,65 @@ async def test_a_start_is_heard(hands):
     event = await hands.heard(hands.running(), lambda event: event.change is Change.STARTED)
 
     assert event.key == service().key
+
+
+async def collected(lines):
+    return [line async for line in lines]
+
+
+async def test_what_a_container_prints_is_followed_while_it_runs(hands):
+    began = time.time()
+    container_id = await hands.running(service("talk:1"))
+    lines = await hands.printed(container_id, len(SAID))
+
+    assert [(line.text, line.is_stderr) for line in lines] == [(said.text, said.is_stderr) for said in SAID]
+    assert sorted(lines, key=lambda line: line.at) == lines
+    assert began - 1 <= lines[0].at <= lines[-1].at <= time.time() + 1
+
+
+async def test_following_ends_when_the_container_ends(hands):
+    container_id = await hands.running(service("talk:1"))
+    await hands.printed(container_id, len(SAID))
+    following = asyncio.create_task(collected(hands.engine.logs(container_id)))
+    await asyncio.sleep(0.2)
+    assert not following.done()
+    await hands.stop(container_id)
+    async with asyncio.timeout(10):
+        lines = await following
+
+    assert [line.text for line in lines] == [said.text for said in SAID]
+
+
+async def test_lines_are_read_from_a_moment_on_and_none_is_missing(hands):
+    container_id = await hands.running(service("talk:1"))
+    lines = await hands.printed(container_id, len(SAID))
+    for number, line in enumerate(lines):
+        first = next(at for at, other in enumerate(lines) if other.at == line.at)
+        again = await collected(hands.engine.logs(container_id, since=line.at, follow=False))
+        assert again == lines[min(first, number) :]
+    assert await collected(hands.engine.logs(container_id, since=time.time() + 60, follow=False)) == []
+
+
+async def test_a_container_that_is_started_again_keeps_what_it_printed(hands):
+    container_id = await hands.running(service("talk:1"))
+    before = await hands.printed(container_id, len(SAID))
+    await hands.engine.stop(container_id, 5)
+    await hands.engine.start(container_id)
+    after = await hands.printed(container_id, len(SAID), since=math.nextafter(before[-1].at, math.inf))
+    lines = await collected(hands.engine.logs(container_id, follow=False))
+
+    assert [line.text for line in after] == [said.text for said in SAID]
+    assert lines == before + after
+
+
+async def test_a_container_that_was_never_started_has_printed_nothing(hands):
+    container_id = await hands.engine.create(service("talk:1"))
+    async with asyncio.timeout(10):
+        assert await collected(hands.engine.logs(container_id)) == []
+
+
+async def test_there_are_no_logs_of_a_container_that_is_gone(hands):
+    container_id = await hands.running()
+    await hands.remove(container_id)
+    with pytest.raises(ContainerNotFound):
+        await collected(hands.engine.logs(container_id))

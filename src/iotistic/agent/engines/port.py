@@ -37,6 +37,14 @@ class Event:
     by_order: bool = False
 
 
+class LogLine(NamedTuple):
+    """A line that a container printed, without its end. `at` in seconds since 1970, as exact as a microsecond."""
+
+    at: float
+    text: str
+    is_stderr: bool = False
+
+
 class Engine(Protocol):
     """Runs containers. Raises EngineUnavailable from every call while it is away."""
 
@@ -50,6 +58,15 @@ class Engine(Protocol):
 
     def events(self) -> AsyncIterator[Event]:
         """Yield what happens from now on; ends, or raises EngineUnavailable, when the engine goes away."""
+        ...
+
+    def logs(self, container_id: str, *, since: float = 0.0, follow: bool = True) -> AsyncIterator[LogLine]:
+        """Yield what a container printed at `since` or later, the oldest first; lines of one moment keep their order.
+
+        Following goes on with what it prints from now on, and ends when the container ends; a later run of the
+        same container is for another call. Lines are cut at 16 KiB (see lines.py). Raises ContainerNotFound,
+        StepRefused when this engine keeps no logs of it, and EngineUnavailable, also in the middle.
+        """
         ...
 
     async def fetch(self, image: str, tell: Callable[[Progress], None]) -> None:

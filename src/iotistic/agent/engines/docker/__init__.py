@@ -8,4 +8,5 @@ reading     what Docker says of a container, as the planner compares it
 handover    the service's name in its networks goes from one container to the next
 pulling     images, with progress and credentials
 happenings  Docker's events
+printing    what containers printed
 """

@@ -32,8 +32,9 @@ class Refused(Exception):  # noqa: N818  never leaves this engine; a kind of its
 class DockerClient:
     """One Docker. Raises EngineUnavailable whenever it does not answer, Refused when it says no."""
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+    def __init__(self, socket: Path, *, at_once: int = _AT_ONCE) -> None:
+        """`at_once` is how many connections it may have; 0 for as many as are asked for."""
+        self._socket, self._at_once = socket, at_once
         self._session: aiohttp.ClientSession | None = None
         self._version = ""
 
@@ -109,7 +110,7 @@ class DockerClient:
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.UnixConnector(str(self._socket), limit=_AT_ONCE)
+            connector = aiohttp.UnixConnector(str(self._socket), limit=self._at_once)
             self._session = aiohttp.ClientSession(connector=connector)
         return self._session
 

@@ -13,14 +13,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from iotistic.agent.engines.docker import handover, happenings, making, names, pulling
+from iotistic.agent.engines.docker import handover, happenings, making, names, printing, pulling
 from iotistic.agent.engines.docker.client import DockerClient, Refused
 from iotistic.agent.engines.docker.documents import entries, part
 from iotistic.agent.engines.docker.reaching import DockerReach
 from iotistic.agent.engines.docker.reading import Inspected
 from iotistic.agent.engines.docker.sight import Sight
 from iotistic.agent.engines.errors import ContainerNotFound, StartRefused, StepRefused
-from iotistic.agent.engines.port import Change, Event, Progress
+from iotistic.agent.engines.port import Change, Event, LogLine, Progress
 from iotistic.planning.model import Current, Named, Service, ServiceConfig, Status
 
 SOCKET = Path("/var/run/docker.sock")
@@ -45,6 +45,7 @@ class DockerEngine:
     ) -> None:
         """`shared` names what all containers of an app see of the device, as `folder:/path`, besides their own."""
         self._client = DockerClient(socket)
+        self._streams = DockerClient(socket, at_once=0)  # what is followed must not keep calls waiting
         self._sight = Sight(self._client)
         self._keyring, self._shared = keyring, shared
         self.reach = DockerReach(self._client)
@@ -64,6 +65,14 @@ class DockerEngine:
                     if (event := ear.hear(said)) is not None:
                         self._sight.forget(event.container_id)
                         yield event
+
+    async def logs(
+        self, container_id: str, *, since: float = 0.0, follow: bool = True
+    ) -> AsyncIterator[LogLine]:
+        """Yield what a container printed."""
+        one = await self._inspect(container_id)
+        async for line in printing.read_logs(self._streams, one, since=since, follow=follow):
+            yield line
 
     async def fetch(self, image: str, tell: Callable[[Progress], None]) -> None:
         """Get an image. Raises ImageNotFound and ImageUnavailable."""
@@ -190,6 +199,7 @@ class DockerEngine:
     async def close(self) -> None:
         """Let go of the socket."""
         await self._client.close()
+        await self._streams.close()
 
     async def _inspect(self, container_id: str) -> Inspected:
         found = await self._sight.inspect(container_id)

@@ -9,10 +9,9 @@ from iotistic.agent.engines.docker.client import DockerClient, Refused
 from iotistic.agent.engines.docker.documents import Json, entries, part
 from iotistic.agent.engines.errors import ImageNotFound, ImageUnavailable
 from iotistic.agent.engines.port import Progress
+from iotistic.planning.images import HUB, OFFICIAL, canonical, registry_of, split
 
-HUB = "docker.io"
 _HUB_LOGIN = "https://index.docker.io/v1/"
-_OFFICIAL = "library/"
 _NOT_SHOWN = ("not found", "manifest unknown", "unauthorized", "denied", "no basic auth", "does not exist")
 _NOT_FOUND = (401, 403, 404)
 
@@ -23,6 +22,8 @@ class Credentials:
 
     username: str
     password: str = field(repr=False)
+    token: str = field(default="", repr=False)
+    """What a registry gave in place of a password."""
 
 
 Keyring = Callable[[str], Credentials | None]
@@ -32,32 +33,6 @@ Keyring = Callable[[str], Credentials | None]
 def no_credentials(_host: str) -> Credentials | None:
     """Know nobody: registries that are open to all."""
     return None
-
-
-def registry_of(image: str) -> str:
-    """Return the host that an image comes from."""
-    head, slash, _ = image.partition("/")
-    is_host = slash and ("." in head or ":" in head or head == "localhost")
-    return head if is_host and head not in ("index.docker.io", "registry-1.docker.io") else HUB
-
-
-def split(image: str) -> tuple[str, str]:
-    """Return an image's repository and its tag or digest; a digest says more than a tag beside it."""
-    name, at, digest = image.partition("@")
-    head, colon, tag = name.rpartition(":")
-    repository, tag = (head, tag) if colon and "/" not in tag else (name, "latest")
-    return repository, digest if at else tag
-
-
-def canonical(image: str) -> str:
-    """Return one spelling for all that mean the same image."""
-    repository, version = split(image)
-    host = registry_of(repository)
-    head, slash, tail = repository.partition("/")
-    path = tail if slash and ("." in head or ":" in head or head == "localhost") else repository
-    if host == HUB and "/" not in path:
-        path = _OFFICIAL + path
-    return f"{host}/{path}{'@' if ':' in version else ':'}{version}"
 
 
 def spellings(listed: Iterable[Json], asked: Iterable[str]) -> frozenset[str]:
@@ -80,8 +55,8 @@ def spellings(listed: Iterable[Json], asked: Iterable[str]) -> frozenset[str]:
 def _ways_to_write(name: str) -> list[str]:
     short = name.removeprefix(f"{HUB}/")
     ways = [name, short]
-    if short.startswith(_OFFICIAL):
-        ways += [short.removeprefix(_OFFICIAL), f"{HUB}/{short.removeprefix(_OFFICIAL)}"]
+    if short.startswith(OFFICIAL):
+        ways += [short.removeprefix(OFFICIAL), f"{HUB}/{short.removeprefix(OFFICIAL)}"]
     return ways + [way.removesuffix(":latest") for way in ways if way.endswith(":latest")]
 
 
@@ -90,21 +65,24 @@ async def pull(client: DockerClient, image: str, keyring: Keyring, tell: Callabl
     repository, version = split(image)
     query = {"fromImage": repository, "tag": version}
     layers: dict[str, Progress] = {}
+    host = registry_of(image)
+    credentials = keyring(host)
+    subject = image if credentials else f"{image} (no credentials for {host})"
     tell(Progress(0, 0))
     try:
         async with client.open(
-            "POST", "images/create", query=query, headers=_login(registry_of(image), keyring)
+            "POST", "images/create", query=query, headers=_login(host, credentials)
         ) as response:
             async for line in client.lines(response):
                 if "error" in line:
-                    raise _meant(image, str(line["error"]))
+                    raise _meant(subject, str(line["error"]))
                 if _is_news(layers, line):
                     done, total = (sum(amount) for amount in zip(*layers.values(), strict=True))
                     tell(Progress(done, total))
     except Refused as exc:
         if exc.status in _NOT_FOUND:
-            raise ImageNotFound(f"{image}: {exc.message}") from exc
-        raise _meant(image, exc.message) from exc
+            raise ImageNotFound(f"{subject}: {exc.message}") from exc
+        raise _meant(subject, exc.message) from exc
 
 
 def _is_news(layers: dict[str, Progress], line: Json) -> bool:
@@ -120,18 +98,17 @@ def _is_news(layers: dict[str, Progress], line: Json) -> bool:
     return False
 
 
-def _meant(image: str, said: str) -> ImageNotFound | ImageUnavailable:
+def _meant(subject: str, said: str) -> ImageNotFound | ImageUnavailable:
     kind = ImageNotFound if any(part in said.lower() for part in _NOT_SHOWN) else ImageUnavailable
-    return kind(f"{image}: {said}")
+    return kind(f"{subject}: {said}")
 
 
-def _login(host: str, keyring: Keyring) -> dict[str, str]:
-    credentials = keyring(host)
+def _login(host: str, credentials: Credentials | None) -> dict[str, str]:
     if credentials is None:
         return {}
-    said = {
-        "username": credentials.username,
-        "password": credentials.password,
-        "serveraddress": _HUB_LOGIN if host == HUB else host,
-    }
+    said = {"serveraddress": _HUB_LOGIN if host == HUB else host}
+    if credentials.token:
+        said["identitytoken"] = credentials.token
+    else:
+        said |= {"username": credentials.username, "password": credentials.password}
     return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(said).encode()).decode()}

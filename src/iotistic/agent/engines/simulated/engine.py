@@ -1,14 +1,17 @@
 """The simulated device behind the interface of engines: takes time, and fails as often as it is told to."""
 
 import asyncio
+import contextlib
+import math
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from dataclasses import dataclass
 
 from iotistic.agent.engines.errors import EngineUnavailable
-from iotistic.agent.engines.port import Event, Progress
+from iotistic.agent.engines.port import Event, LogLine, Progress
+from iotistic.agent.engines.simulated.saying import Sayings
 from iotistic.agent.engines.simulated.world import Behaviour, World
-from iotistic.planning.model import Current, Named, Service, ServiceConfig
+from iotistic.planning.model import Current, Named, Service, ServiceConfig, Status
 
 _PARTS = 4
 
@@ -21,6 +24,8 @@ class Manner:
     fetch_s: float = 0.0
     failing: float = 0.0
     seed: int = 1
+    says_every_s: float = 60.0
+    """Seconds from one line of a container to its next, about; 0 for silence."""
 
 
 class SimulatedEngine:
@@ -38,6 +43,7 @@ class SimulatedEngine:
         self._clock, self._manner = clock, manner or Manner()
         self._chance = random.Random(self._manner.seed)  # noqa: S311  a simulator is to repeat itself
         self._listeners: set[asyncio.Queue[Event]] = set()
+        self._sayings = Sayings(self._manner.seed, self._manner.says_every_s)
         self.world = World(behaviours, self._tell)
 
     async def observe(self) -> Current:
@@ -47,13 +53,26 @@ class SimulatedEngine:
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what happens from now on."""
-        heard: asyncio.Queue[Event] = asyncio.Queue()
-        self._listeners.add(heard)
-        try:
+        with self._listening() as heard:
             while True:
                 yield await heard.get()
-        finally:
-            self._listeners.discard(heard)
+
+    async def logs(
+        self, container_id: str, *, since: float = 0.0, follow: bool = True
+    ) -> AsyncIterator[LogLine]:
+        """Yield what a container printed."""
+        says, name = self.world.says(container_id), self.world.containers[container_id].name
+        with self._listening() as heard:
+            while True:
+                self.world.pass_time(self._clock())
+                goes_on = follow and self._is_up(container_id)
+                until = math.nextafter(self.world.now, math.inf)
+                for line in self._sayings.lines(container_id, name, says, since, until):
+                    yield line
+                if not goes_on:
+                    return
+                since = max(since, until)
+                await self._rest(self._sayings.next_at(container_id, says, since), heard)
 
     async def fetch(self, image: str, tell: Callable[[Progress], None]) -> None:
         """Get an image, in a few parts."""
@@ -82,6 +101,7 @@ class SimulatedEngine:
         """Remove a container."""
         await self._pass()
         self.world.remove(container_id)
+        self._sayings.forget(container_id)
 
     async def pause(self, container_id: str) -> None:
         """Freeze a container."""
@@ -133,6 +153,30 @@ class SimulatedEngine:
         if self._manner.failing and self._chance.random() < self._manner.failing:
             raise EngineUnavailable("the simulated engine fails now and then")
 
+    @contextlib.contextmanager
+    def _listening(self) -> Generator[asyncio.Queue[Event]]:
+        heard: asyncio.Queue[Event] = asyncio.Queue()
+        self._listeners.add(heard)
+        try:
+            yield heard
+        finally:
+            self._listeners.discard(heard)
+
+    async def _rest(self, until: float, heard: asyncio.Queue[Event]) -> None:
+        """Wait for a moment, or until something happens; more of what happened counts as the same."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if until == math.inf else max(until - self._clock(), 0.0)):
+                await heard.get()
+        while not heard.empty():
+            heard.get_nowait()
+
+    def _is_up(self, container_id: str) -> bool:
+        one = self.world.containers.get(container_id)
+        return one is not None and one.is_up
+
     def _tell(self, event: Event) -> None:
+        one = self.world.containers.get(event.container_id)
+        runs = one is not None and one.status is Status.RUNNING
+        self._sayings.note(event.container_id, self.world.now, runs=runs)
         for heard in self._listeners:
             heard.put_nowait(event)

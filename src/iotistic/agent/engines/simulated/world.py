@@ -2,6 +2,7 @@
 
 images that cannot be had      behaviours["web:2"] = Behaviour(missing=True)
 containers that crash          behaviours["web:2"] = Behaviour(ends_after_s=1, exit_code=1)
+containers that print          behaviours["web:2"] = Behaviour(says=(LogLine(0.0, "here I am"),))
 """
 
 import itertools
@@ -14,7 +15,7 @@ from iotistic.agent.engines.errors import (
     StartRefused,
     StepRefused,
 )
-from iotistic.agent.engines.port import Change, Event
+from iotistic.agent.engines.port import Change, Event, LogLine
 from iotistic.planning.model import (
     Container,
     Current,
@@ -36,6 +37,8 @@ class Behaviour:
     ends_after_s: float | None = None
     """Ends by itself after so many seconds."""
     exit_code: int = 1
+    says: tuple[LogLine, ...] = ()
+    """Printed with each start; `at` in seconds after it."""
 
 
 _WELL = Behaviour()
@@ -166,6 +169,10 @@ class World:
 
     def _behaviour(self, config: ServiceConfig) -> Behaviour:
         return self._behaviours.get(config.image, _WELL)
+
+    def says(self, container_id: str) -> tuple[LogLine, ...]:
+        """Return what a container prints with each start. Raises ContainerNotFound."""
+        return self._behaviour(self._find(container_id).config).says
 
     def _find(self, container_id: str) -> Container:
         try:
