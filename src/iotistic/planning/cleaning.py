@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from iotistic.planning.facts import Facts
+from iotistic.planning.images import canonical
 from iotistic.planning.model import Current, Named, Service, Target
 from iotistic.planning.steps import RemoveImage, RemoveNetwork, RemoveVolume, Step
 
@@ -28,7 +29,8 @@ def unused_images(current: Current, target: Target, facts: Facts) -> frozenset[s
     if not facts.disk_is_full:
         wanted = {service.key for app in target.apps for service in app.services}
         needed |= {config.image for key, config in facts.last_good.items() if key in wanted}
-    return (facts.fetched & current.images) - needed
+    kept = {canonical(image) for image in needed}
+    return frozenset(image for image in facts.fetched & current.images if canonical(image) not in kept)
 
 
 def _networks(current: Current, services: list[Service]) -> Iterator[Step]:

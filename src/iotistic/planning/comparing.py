@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 
+from iotistic.planning.images import are_same
 from iotistic.planning.model import Container, Resources, Service, ServiceConfig
 
 _FIELDS = tuple(field.name for field in fields(ServiceConfig))
@@ -12,7 +13,12 @@ def differences(have: ServiceConfig, want: ServiceConfig) -> tuple[str, ...]:
     """Return the names of the fields that differ."""
     if have == want:
         return ()
-    return tuple(name for name in _FIELDS if getattr(have, name) != getattr(want, name))
+    return tuple(
+        name
+        for name in _FIELDS
+        if getattr(have, name) != getattr(want, name)
+        and not (name == "image" and are_same(have.image, want.image))
+    )
 
 
 def reasons_to_remake(have: ServiceConfig, want: ServiceConfig) -> tuple[str, ...]:

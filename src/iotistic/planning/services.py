@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 from iotistic.planning.comparing import live_changes, reasons_to_remake
 from iotistic.planning.facts import Facts, again_at
+from iotistic.planning.images import repository_of
 from iotistic.planning.model import (
     Container,
     Current,
@@ -183,8 +184,8 @@ def _make(wanted: Service, situation: Situation) -> Iterator[Step]:
 def _get(wanted: Service, situation: Situation) -> Iterator[Step]:
     """Get the image; where disk is only for one, after the one before is gone."""
     if wanted.config.strategy is Strategy.DELETE_THEN_DOWNLOAD and not situation.options.keep_images:
-        repository = _repository(wanted.config.image)
-        before = sorted(one for one in situation.unused_images if _repository(one) == repository)
+        repository = repository_of(wanted.config.image)
+        before = sorted(one for one in situation.unused_images if repository_of(one) == repository)
         if before:
             yield from (RemoveImage(one, why=f"makes room for {wanted.config.image}") for one in before)
             return
@@ -193,12 +194,6 @@ def _get(wanted: Service, situation: Situation) -> Iterator[Step]:
 
 def _fetch(service: Service) -> Fetch:
     return Fetch(service.config.image, why=f"{service.name} needs it")
-
-
-def _repository(image: str) -> str:
-    name = image.partition("@")[0]
-    head, colon, tag = name.rpartition(":")
-    return head if colon and "/" not in tag else name
 
 
 def _keep(container: Container, wanted: Service, situation: Situation) -> Iterator[Step]:

@@ -67,7 +67,6 @@ async def pull(client: DockerClient, image: str, keyring: Keyring, tell: Callabl
     layers: dict[str, Progress] = {}
     host = registry_of(image)
     credentials = keyring(host)
-    subject = image if credentials else f"{image} (no credentials for {host})"
     tell(Progress(0, 0))
     try:
         async with client.open(
@@ -75,14 +74,14 @@ async def pull(client: DockerClient, image: str, keyring: Keyring, tell: Callabl
         ) as response:
             async for line in client.lines(response):
                 if "error" in line:
-                    raise _meant(subject, str(line["error"]))
+                    raise _meant(image, str(line["error"]), credentials)
                 if _is_news(layers, line):
                     done, total = (sum(amount) for amount in zip(*layers.values(), strict=True))
                     tell(Progress(done, total))
     except Refused as exc:
         if exc.status in _NOT_FOUND:
-            raise ImageNotFound(f"{subject}: {exc.message}") from exc
-        raise _meant(subject, exc.message) from exc
+            raise _hidden(image, exc.message, credentials) from exc
+        raise _meant(image, exc.message, credentials) from exc
 
 
 def _is_news(layers: dict[str, Progress], line: Json) -> bool:
@@ -98,9 +97,15 @@ def _is_news(layers: dict[str, Progress], line: Json) -> bool:
     return False
 
 
-def _meant(subject: str, said: str) -> ImageNotFound | ImageUnavailable:
-    kind = ImageNotFound if any(part in said.lower() for part in _NOT_SHOWN) else ImageUnavailable
-    return kind(f"{subject}: {said}")
+def _meant(image: str, said: str, credentials: Credentials | None) -> ImageNotFound | ImageUnavailable:
+    if any(part in said.lower() for part in _NOT_SHOWN):
+        return _hidden(image, said, credentials)
+    return ImageUnavailable(f"{image}: {said}")
+
+
+def _hidden(image: str, said: str, credentials: Credentials | None) -> ImageNotFound:
+    known = "" if credentials else f" (no credentials for {registry_of(image)} are known)"
+    return ImageNotFound(f"{image}: {said}{known}")
 
 
 def _login(host: str, credentials: Credentials | None) -> dict[str, str]:
