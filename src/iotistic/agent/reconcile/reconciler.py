@@ -160,7 +160,7 @@ class Reconciler:
     async def _carry_out(self, step: Action) -> None:
         log.info("step.started", step=name_of(step), subject=subject_of(step), why=step.why)
         self._record.begun(step)
-        if isinstance(step, Stop):
+        if isinstance(step, Stop | Fetch):
             await self._save()
         began = self._around.clock()
         try:

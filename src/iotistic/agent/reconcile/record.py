@@ -89,15 +89,18 @@ class Record:
 
     def begun(self, step: Action) -> None:
         """Note what is about to be done on purpose, so that it is known even if we do not live to see it done."""
-        if isinstance(step, Stop):
-            self.stopped.add(step.container_id)
+        match step:
+            case Stop(container_id=container_id):
+                self.stopped.add(container_id)
+            case Fetch(image):
+                self.fetched.add(image)  # nobody else would remove it
+            case _:
+                pass
 
     def done(self, step: Action) -> None:
         """Note that a step succeeded."""
         self.failures.pop(step, None)
         match step:
-            case Fetch(image):
-                self.fetched.add(image)
             case RemoveImage(image):
                 self.fetched.discard(image)
             case Start(container_id=str(container_id)):
@@ -113,6 +116,8 @@ class Record:
 
     def failed(self, step: Action, now: float, reason: str) -> None:
         """Note that a step failed."""
+        if isinstance(step, Fetch):
+            self.fetched.discard(step.image)
         before = self.failures.get(step)
         self.failures[step] = Failures((before.count if before else 0) + 1, now, reason)
 
