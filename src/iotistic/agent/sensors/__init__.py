@@ -1,0 +1,1 @@
+"""Readings of sensors, on their way to the cloud."""
