@@ -1,0 +1,1 @@
+"""Simulation mode: sensors, anomalies and a memory leak, for trying the agent without hardware."""
