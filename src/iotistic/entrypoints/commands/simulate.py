@@ -36,6 +36,11 @@ from iotistic.simulation.f2.fleet import Fleet, FleetPlan, controller_mac
 from iotistic.simulation.f2.tally import Tally
 
 app = App(name="simulate", help_format="plaintext")
+app.command(
+    "iotistic.entrypoints.commands.simulate_agents:agents",
+    name="agents",
+    help="Run many real agents in one process; only their containers are simulated.",
+)
 
 _LINE_EVERY_S = 3.0
 _OTHER_FILES = 200  # open files besides the devices' connections
