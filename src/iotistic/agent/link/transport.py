@@ -78,7 +78,7 @@ class CloudTransport:
     ) -> Answer:
         """Ask once. `body` is sent as JSON, bytes as they are. Raises the errors of this room.
 
-        CloudDenied and CloudRefused have the HTTP status in `fields["status"]`.
+        CloudDenied, CloudRefused, and CloudUnavailable that was answered, have the HTTP status in `fields["status"]`.
         """
         sent, packed = _packed(body)
         named = {**packed, **(headers or {})}
@@ -142,7 +142,7 @@ def _raise_for(status: int, headers: Mapping[str, str], content: bytes) -> None:
     if status in (_UNAUTHORIZED, _FORBIDDEN):
         raise CloudDenied(message, status=status, reason=_text(said, "code", "error"))
     if status == _TOO_MANY or status >= _SERVER_ERROR:
-        raise CloudUnavailable(message, retry_after_s=_retry_after_s(headers))
+        raise CloudUnavailable(message, retry_after_s=_retry_after_s(headers), status=status)
     if status >= _CLIENT_ERROR:
         hint = _text(said, "hint", "upgradeUrl") or None
         raise CloudRefused(message, status=status, reason=_text(said, "code", "error"), hint=hint)
