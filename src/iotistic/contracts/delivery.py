@@ -36,20 +36,47 @@ from typing import Annotated, Any
 import msgspec
 
 from iotistic.contracts.mac import Mac, MacInvalid, parse_mac
+from iotistic.contracts.stamps import (
+    LARGEST,
+    MOST_ASKED,
+    MOST_PAYLOAD_BYTES,
+    MOST_RANGES,
+    RECEIPT,
+    RESEND,
+    SIGNED_RECEIPT,
+    agent_topic,
+    stamp_properties,
+)
 from iotistic.kernel.errors import Invalid
 
-EPOCH_PROPERTY, SEQUENCE_PROPERTY = "epoch", "seq"
-LARGEST = 2**53 - 1
-"""Largest epoch and sequence number: what every JSON reader can hold."""
-MOST_RANGES = 100
-"""Ranges in one request, and in one receipt."""
-MOST_ASKED = 1000
-"""Messages in one request."""
-MOST_PAYLOAD_BYTES = 16_384
-_MOST_DIGITS = 16
+__all__ = [
+    "LARGEST",
+    "MOST_ASKED",
+    "MOST_PAYLOAD_BYTES",
+    "MOST_RANGES",
+    "RECEIPT",
+    "REPLY_FILTERS",
+    "RESEND",
+    "SIGNED_RECEIPT",
+    "Confirmation",
+    "DeliveryMessageInvalid",
+    "ResendAnswer",
+    "ResendRequest",
+    "SignatureInvalid",
+    "command_topic",
+    "encode",
+    "parse_answer",
+    "parse_confirmation",
+    "parse_request",
+    "parse_stamp",
+    "reply_sender",
+    "reply_topic",
+    "signature_of",
+    "stamp_properties",
+    "unsigned",
+]
 
-RESEND, RECEIPT, SIGNED_RECEIPT = "resend", "receipt", "signed-receipt"
-"""What senders are told, as the last level of a topic."""
+_MOST_DIGITS = 16
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _REPLY = re.compile(rf"stat/f2-([0-9a-f]{{12}})/resend|iot/device/({_UUID})/ledger/resend/accepted")
@@ -106,11 +133,6 @@ def parse_stamp(epoch: bytes, sequence: bytes) -> tuple[int, int] | None:
     return stamp if stamp[0] <= LARGEST and 1 <= stamp[1] <= LARGEST else None
 
 
-def stamp_properties(epoch: int, sequence: int) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return a stamp as user properties."""
-    return (EPOCH_PROPERTY, str(epoch)), (SEQUENCE_PROPERTY, str(sequence))
-
-
 def command_topic(source: str, verb: str) -> str | None:
     """Return the topic of a command to a sender; None for senders that read no commands.
 
@@ -120,7 +142,7 @@ def command_topic(source: str, verb: str) -> str | None:
     if found is None:
         return None
     mac, agent = found.groups()
-    return f"cmnd/f2-{mac}/{verb}" if mac else f"iot/device/{agent}/ledger/{verb}"
+    return f"cmnd/f2-{mac}/{verb}" if mac else agent_topic(agent, verb)
 
 
 def reply_sender(topic: str) -> str | None:

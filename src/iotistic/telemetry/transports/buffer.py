@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iotistic.contracts.delivery import EPOCH_PROPERTY, SEQUENCE_PROPERTY
+from iotistic.contracts.stamps import EPOCH_PROPERTY, SEQUENCE_PROPERTY
 from iotistic.kernel.mqtt.cutting import RawMessages
 from iotistic.kernel.mqtt.deliveries import Delivery, Receipt
 from iotistic.kernel.mqtt.numbers import ABSENT, NumberNames, Numbers, read_numbers
