@@ -231,3 +231,38 @@ async def test_a_quiet_connection_is_kept_alive(broker, started):
 
     assert client.is_online
     assert diary.causes == []
+
+
+async def test_a_patient_client_pings_late_and_is_still_there(broker, started):
+    diary = Diary()
+    identity = broker.authority.issue(MAC)
+    client = started(device(broker, diary, identity=identity, keepalive_s=1, quiet_share=0.9))
+    await until(lambda: client.is_online)
+    before = client.traffic.sent
+    given_up_at = asyncio.get_running_loop().time() + 3
+    await until(lambda: diary.causes or asyncio.get_running_loop().time() > given_up_at)
+
+    assert diary.causes == []
+    assert 0 < client.traffic.sent - before < 4 * 40  # three pings, in TLS records
+
+
+async def test_what_crossed_the_wire_is_counted_both_ways(broker, started):
+    diary = Diary()
+    client = started(device(broker, diary, identity=broker.authority.issue(MAC)))
+    await until(lambda: client.is_online)
+    sent, received = client.traffic.sent, client.traffic.received
+    client.publish(f"tele/f2-{MAC}/x".encode(), bytes(5000))
+    await until(lambda: diary.settled_messages)
+
+    assert sent > 500
+    assert received > 500
+    assert 5000 < client.traffic.sent - sent < 5200
+    assert 0 < client.traffic.received - received < 100
+
+
+async def test_the_largest_packet_that_the_broker_takes_is_known(broker, started):
+    client = started(device(broker, Diary(), identity=broker.authority.issue(MAC)))
+    await until(lambda: client.is_online)
+
+    assert client.most_packet_bytes == broker.server.config.limits.max_packet_bytes
+    assert client.refused_filters == ()

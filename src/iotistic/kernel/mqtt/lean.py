@@ -16,7 +16,14 @@ import ssl
 
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.mqtt.lean_link import ConnectionLost, Link, LinkOptions
-from iotistic.kernel.mqtt.lean_model import Backoff, BrokerUnreachable, Gate, IdentityInvalid, Listener
+from iotistic.kernel.mqtt.lean_model import (
+    Backoff,
+    BrokerUnreachable,
+    Gate,
+    IdentityInvalid,
+    Listener,
+    Traffic,
+)
 from iotistic.kernel.mqtt.outbox import Outbox, Outgoing
 from iotistic.kernel.mqtt.packets import Publish, encode_disconnect
 from iotistic.kernel.mqtt.tls import TlsIdentities
@@ -38,6 +45,7 @@ class LeanClient:
         chance: random.Random | None = None,
     ) -> None:
         self.options = options
+        self.traffic = Traffic()
         self._listener = listener
         self._tls, self._identity, self._gate = tls, identity, gate
         self._outbox = Outbox(limit=outbox_limit)
@@ -59,6 +67,16 @@ class LeanClient:
     def is_online(self) -> bool:
         """Connected and subscribed."""
         return self._link is not None and self._link.online
+
+    @property
+    def refused_filters(self) -> tuple[str, ...]:
+        """Subscriptions that the broker refused on this connection."""
+        return self._link.refused_filters if self._link is not None else ()
+
+    @property
+    def most_packet_bytes(self) -> int | None:
+        """Largest packet that the broker takes, None when it did not say; a larger one ends the connection."""
+        return self._link.most_packet_bytes if self._link is not None else None
 
     @property
     def unacknowledged(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from iotistic.kernel.errors import Denied, IotisticError, Unavailable
+from iotistic.kernel.mqtt.lean_model import Traffic
 from iotistic.kernel.mqtt.packets import (
     Connack,
     Disconnect,
@@ -42,7 +43,11 @@ class ConnectionLost(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """Where to connect, and as whom. `window`: messages that may be unacknowledged at once."""
+    """Where to connect, and as whom. `window`: messages that may be unacknowledged at once.
+
+    `quiet_share`: part of the keep-alive after which a silent connection is pinged. Below 1; near 1 it costs
+    the fewest bytes. Unless `needs_all_subscriptions`, a refused one costs no more than itself.
+    """
 
     host: str
     port: int
@@ -54,6 +59,8 @@ class LinkOptions:
     window: int = 50
     connect_timeout_s: float = 20.0
     subscriptions: tuple[tuple[str, int], ...] = ()
+    needs_all_subscriptions: bool = True
+    quiet_share: float = 0.5
 
 
 class Owner(Protocol):
@@ -61,6 +68,8 @@ class Owner(Protocol):
 
     @property
     def options(self) -> LinkOptions: ...  # noqa: D102 - see LeanClient
+    @property
+    def traffic(self) -> Traffic: ...  # noqa: D102
     def link_received(self, message: Publish) -> None: ...  # noqa: D102
     def link_acknowledged(self, packet_id: int, reason: int) -> None: ...  # noqa: D102
     def link_ready(self) -> None: ...  # noqa: D102
@@ -72,7 +81,8 @@ class Link(asyncio.Protocol):
 
     __slots__ = (
         "_channel", "_heard_at", "_keepalive_s", "_loop", "_opened", "_owner", "_reader", "_sent_at",
-        "_session_present", "_timer", "_transport", "congested", "online", "window",
+        "_session_present", "_timer", "_traffic", "_transport", "congested", "most_packet_bytes", "online",
+        "refused_filters", "window",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, channel: TlsChannel | None) -> None:
@@ -86,6 +96,9 @@ class Link(asyncio.Protocol):
         self._keepalive_s = float(owner.options.keepalive_s)
         self._heard_at = self._sent_at = self._loop.time()
         self._session_present = False
+        self._traffic = owner.traffic
+        self.refused_filters: tuple[str, ...] = ()
+        self.most_packet_bytes: int | None = None
         self.online = False
         self.congested = False
         self.window = owner.options.window
@@ -105,7 +118,7 @@ class Link(asyncio.Protocol):
             return
         self._sent_at = self._loop.time()
         if self._channel is None:
-            self._transport.write(data)
+            self._write(self._transport, data)
             return
         try:
             self._channel.write(data)
@@ -122,7 +135,7 @@ class Link(asyncio.Protocol):
             return
         if self._channel is not None and self._channel.ready:
             self._channel.close()
-            transport.write(self._channel.to_send())
+            self._write(transport, self._channel.to_send())
         transport.close()
 
     def abandon(self) -> None:
@@ -144,6 +157,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
         self._heard_at = self._loop.time()
+        self._traffic.received += len(data)
         try:
             if self._channel is not None:
                 data = self._decrypt(self._channel, data)
@@ -187,7 +201,11 @@ class Link(asyncio.Protocol):
         if self._channel is not None and self._transport is not None:
             waiting = self._channel.to_send()
             if waiting:
-                self._transport.write(waiting)
+                self._write(self._transport, waiting)
+
+    def _write(self, transport: asyncio.Transport, data: bytes) -> None:
+        self._traffic.sent += len(data)
+        transport.write(data)
 
     def _greet(self) -> None:
         options = self._owner.options
@@ -231,21 +249,25 @@ class Link(asyncio.Protocol):
         if answer.server_keepalive_s is not None:
             self._keepalive_s = float(answer.server_keepalive_s)
         self._session_present = answer.session_present
+        self.most_packet_bytes = answer.maximum_packet_bytes
         if options.subscriptions:
             self.send(encode_subscribe(_SUBSCRIBE_ID, options.subscriptions))
         else:
             self._open()
 
     def _subscribed(self, reasons: tuple[int, ...]) -> None:
+        options = self._owner.options
         refused = [reason_name(reason) for reason in reasons if is_failure(reason)]
-        if refused:
+        if refused and options.needs_all_subscriptions:
             raise ConnectionRefused(f"the broker refuses a subscription: {refused[0]}", reason=refused[0])
+        wanted = zip(options.subscriptions, reasons, strict=False)
+        self.refused_filters = tuple(one for (one, _), reason in wanted if is_failure(reason))
         self._open()
 
     def _open(self) -> None:
         self.online = True
         if self._keepalive_s:
-            self._timer = self._loop.call_later(self._keepalive_s / 2, self._watch)
+            self._timer = self._loop.call_later(self._quiet_s, self._watch)
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(self._session_present)
 
@@ -255,9 +277,15 @@ class Link(asyncio.Protocol):
         if now - self._heard_at > self._keepalive_s * 1.5:
             self._lose(ConnectionLost("the broker has gone silent"))
             return
-        if now - min(self._heard_at, self._sent_at) >= self._keepalive_s / 2:
+        due = min(self._heard_at, self._sent_at) + self._quiet_s
+        if due <= now:
             self.send(encode_pingreq())
-        self._timer = self._loop.call_later(self._keepalive_s / 2, self._watch)
+            due = now + self._quiet_s
+        self._timer = self._loop.call_at(due, self._watch)
+
+    @property
+    def _quiet_s(self) -> float:
+        return self._keepalive_s * self._owner.options.quiet_share
 
     def _quiet(self) -> None:
         self.online = False

@@ -24,6 +24,14 @@ class IdentityInvalid(Invalid):
     code = "mqtt.identity_invalid"
 
 
+@dataclass(slots=True)
+class Traffic:
+    """Bytes that a client's connections wrote and read, TLS included."""
+
+    sent: int = 0
+    received: int = 0
+
+
 class Gate(Protocol):
     """Decides when a client may begin to connect, so that thousands do not begin at once."""
 

@@ -14,10 +14,16 @@ _READ_BYTES = 65536
 
 
 class TlsIdentities:
-    """Opens client connections that trust one CA, each under its own certificate."""
+    """Opens client connections that trust one CA, each under its own certificate.
 
-    def __init__(self, ca_certificate: Path) -> None:
-        self._context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(ca_certificate))
+    `trusted` is the CA's certificate, or a context that is to be used as it is.
+    """
+
+    def __init__(self, trusted: Path | ssl.SSLContext) -> None:
+        if isinstance(trusted, ssl.SSLContext):
+            self._context = trusted
+            return
+        self._context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(trusted))
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
 
     def open(self, identity: bytes | None, *, server_name: str) -> "TlsChannel":
