@@ -169,6 +169,19 @@ async def test_a_new_epoch_is_larger_than_all_before_whatever_the_clock_says(tmp
     assert (again.waiting, again.gone) == ([(1, 1)], [(2, 3)])
 
 
+async def test_the_last_number_of_each_epoch_is_known_whatever_was_removed(tmp_path):
+    async with opened(tmp_path) as outbox:
+        await outbox.append(letters(1, 2, 3))
+        await outbox.begin_epoch()
+        (second,) = await outbox.append(letters(4))
+        await outbox.confirm(int(NOW), [(3, 3)])
+        known = [await outbox.last(epoch) for epoch in (int(NOW), second.epoch, 5)]
+    async with opened(tmp_path) as outbox:
+        again = [await outbox.last(epoch) for epoch in (int(NOW), second.epoch, 5)]
+
+    assert known == again == [3, 1, 0]
+
+
 async def test_a_new_file_on_a_device_with_a_wrong_clock_begins_a_larger_epoch(tmp_path):
     async with opened(tmp_path) as outbox:
         (first,) = await outbox.append(letters(1))

@@ -82,6 +82,10 @@ class Outbox:
         """Forget all messages, and begin a new epoch with the next."""
         await self._run(lambda table, connection: table.clear(connection), durable=True)
 
+    async def last(self, epoch: int) -> int:
+        """Return the largest sequence number that was given in an epoch, 0 when nothing is known of it."""
+        return await self._run(lambda table, _connection: table.numbers.last_of(epoch))
+
     async def standing(self) -> OutboxStanding:
         """Return what the outbox holds."""
         return await self._run(lambda table, _connection: table.standing())

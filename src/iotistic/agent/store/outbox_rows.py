@@ -117,13 +117,20 @@ class Numbering:
         found = self.ids_of(stamp.epoch, [(stamp.sequence, stamp.sequence)])
         return found[0][0] if found else None
 
-    def ids_of(self, epoch: int, ranges: Iterable[Range]) -> list[Range]:
-        """Return what ranges of sequence numbers are as ranges of ids, without what never was."""
+    def last_of(self, epoch: int) -> int:
+        """Return the largest sequence number of an epoch, 0 when nothing is known of it."""
         for place, one in enumerate(self._epochs):
             if one.epoch == epoch:
                 end = self._epochs[place + 1].sequence if place + 1 < len(self._epochs) else self.last
+                return end - one.sequence
+        return 0
+
+    def ids_of(self, epoch: int, ranges: Iterable[Range]) -> list[Range]:
+        """Return what ranges of sequence numbers are as ranges of ids, without what never was."""
+        for one in self._epochs:
+            if one.epoch == epoch:
                 moved = [(first + one.sequence, last + one.sequence) for first, last in ranges]
-                return within(moved, (one.sequence + 1, end))
+                return within(moved, (one.sequence + 1, one.sequence + self.last_of(epoch)))
         return []
 
     def close(self, connection: sqlite3.Connection, above: int) -> None:
