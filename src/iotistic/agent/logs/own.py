@@ -49,7 +49,7 @@ _SECRET_TEXT = re.compile(
     re.IGNORECASE,
 )
 _STARS = "***"
-_MOST_VALUE, _MOST_TRACE = 500, 8000
+_MOST_VALUE, _MOST_TRACE, _MOST_SECRET = 500, 8000, 200
 
 
 class OwnLog:
@@ -128,8 +128,9 @@ def _value(name: str, value: object) -> str:
 
 
 def _without_secrets(text: str, most: int) -> str:
-    found = _SECRET_TEXT.sub(lambda hit: (hit["before"] or hit["named"] or "") + _STARS, text[: most + 1])
-    return found if len(text) <= most else found[:most] + "…"
+    looked_at = text[: most + _MOST_SECRET]  # one that stands across the cut is to be seen whole
+    found = _SECRET_TEXT.sub(lambda hit: (hit["before"] or hit["named"] or "") + _STARS, looked_at)
+    return found if len(found) <= most else found[:most] + "…"
 
 
 def _trace(event: Mapping[str, Any]) -> str:

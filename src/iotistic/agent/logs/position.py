@@ -38,7 +38,7 @@ class Position:
         if self.at > now + _SKEW_S:  # the device's clock was ahead: what comes now is younger all the same
             self._forget(0.0)
         self._again, self._again_until = Counter(self._known), self.at + _WHILE_S
-        begin = self._known[0].at if self._known else self.at
+        begin = max(self.at - _WHILE_S, 0.0)
         if self._after >= begin > 0:
             begin = math.nextafter(self._after, math.inf)
         return max(begin, oldest)
