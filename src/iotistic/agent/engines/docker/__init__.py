@@ -7,6 +7,9 @@ making      a service as Docker is asked for it
 reading     what Docker says of a container, as the planner compares it
 handover    the service's name in its networks goes from one container to the next
 pulling     images, with progress and credentials
+keyring     credentials of registries, from a file
+removing    images that nothing needs
+networking  networks with a subnet that is written down
 happenings  Docker's events
 printing    what containers printed
 """

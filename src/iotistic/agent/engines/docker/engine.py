@@ -11,11 +11,20 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from iotistic.agent.engines.docker import handover, happenings, making, names, printing, pulling
+from iotistic.agent.engines.docker import (
+    handover,
+    happenings,
+    making,
+    names,
+    networking,
+    printing,
+    pulling,
+    removing,
+)
 from iotistic.agent.engines.docker.client import DockerClient, Refused
-from iotistic.agent.engines.docker.documents import entries, part
+from iotistic.agent.engines.docker.documents import part
 from iotistic.agent.engines.docker.reaching import DockerReach
 from iotistic.agent.engines.docker.reading import Inspected
 from iotistic.agent.engines.docker.sight import Sight
@@ -126,6 +135,7 @@ class DockerEngine:
 
     async def remove(self, container_id: str) -> None:
         """Remove a container that has ended; one that is gone is fine."""
+        one = await self._sight.inspect(container_id)
         try:
             await self._client.call("DELETE", f"containers/{container_id}", query={"v": "true"})
         except Refused as exc:
@@ -133,6 +143,8 @@ class DockerEngine:
                 raise StepRefused(exc.message) from exc
         finally:
             self._sight.forget(container_id)
+        if one is not None:
+            await removing.remove_nameless(self._client, one.document)
 
     async def pause(self, container_id: str) -> None:
         """Freeze its processes."""
@@ -157,22 +169,12 @@ class DockerEngine:
 
     async def create_network(self, network: Named) -> None:
         """Make a network, and write its subnet down: only then can a container keep its address in it."""
-        name = names.full_name(network)
-        body: dict[str, Any] = {"Name": name, "CheckDuplicate": True, "Labels": names.labels_of(network)}
         try:
-            await self._client.call("POST", "networks/create", body=body | await self._free_subnet(name))
+            await networking.make(self._client, network)
         except Refused as exc:
             if exc.status != _IN_THE_WAY or network not in (await self.observe()).networks:
+                name = names.full_name(network)
                 raise StepRefused(f"the network {name} cannot be made: {exc.message}") from exc
-
-    async def _free_subnet(self, name: str) -> dict[str, Any]:
-        """Let Docker choose a subnet, under a name that nobody is waiting for."""
-        trial = names.another_name(name)
-        await self._client.call("POST", "networks/create", body={"Name": trial})
-        found = await self._client.call("GET", f"networks/{trial}")
-        await self._client.call("DELETE", f"networks/{trial}")
-        pools = [pool for pool in entries(part(found, "IPAM"), "Config") if "." in pool.get("Subnet", "")]
-        return {"IPAM": {"Config": pools}} if pools else {}
 
     async def remove_network(self, network: Named) -> None:
         """Remove a network."""
@@ -192,8 +194,8 @@ class DockerEngine:
         await self._remove("volumes", names.full_name(volume))
 
     async def remove_image(self, image: str) -> None:
-        """Remove an image."""
-        await self._remove("images", image)
+        """Remove an image; one that somebody else's container uses is theirs from now on."""
+        await removing.remove_image(self._client, image)
         self._sight.asked.discard(image)
 
     async def close(self) -> None:
