@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -20,6 +21,7 @@ from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.process import die_with_parent
 
 REGISTRY = "127.0.0.1:5000"
+OPEN_REGISTRY = "127.0.0.1:5001"
 USERNAME, PASSWORD = "device", "of-the-test"
 _BCRYPT = "$2b$05$A1zuC6t.MwtvwGkyEaiVH..hSbM18/jhddyol9zVfzg5B3O3JdGGe"
 _WITHIN_S = 40
@@ -45,8 +47,9 @@ version: 0.1
 log: {{level: error}}
 storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}
 http: {{addr: "{address}"}}
-auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}
 """
+_LOCKED = "auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
+_CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 1).close()"
 
 
 class DockerMissing(Unavailable):
@@ -73,7 +76,7 @@ class DockerServer:
     def launch(self) -> None:
         """Start the daemon on what it has on its disk."""
         begin = (
-            f"busybox ip link set lo up; exec dockerd --data-root {self._folder}/data --exec-root {self._folder}/run"
+            f"busybox ip link set lo up; rm -f {self._folder}/docker.pid; exec dockerd --data-root {self._folder}/data --exec-root {self._folder}/run"
             f" --pidfile {self._folder}/docker.pid --host unix://{self.socket} --group root --config-file {self._folder}/none.json"
         )
         (self._folder / "none.json").write_text("{}", encoding="utf-8")
@@ -83,10 +86,8 @@ class DockerServer:
 
     def start_registry(self) -> None:
         """Start a registry that wants a password, with team/app:1 in it."""
-        config = self._folder / "registry.yml"
-        config.write_text(_REGISTRY_CONFIG.format(folder=self._folder, address=REGISTRY), encoding="utf-8")
         (self._folder / "htpasswd").write_text(f"{USERNAME}:{_BCRYPT}\n", encoding="utf-8")
-        self._spawn([*self.inside(), "docker-registry", "serve", str(config)], "registry")
+        self._serve(REGISTRY, _REGISTRY_CONFIG + _LOCKED)
         login = ["login", "--username", USERNAME, "--password-stdin", REGISTRY]
         self._await(lambda: self.run(*login, check=False, told=PASSWORD).returncode == 0, "docker-registry")
         image = f"{REGISTRY}/team/app:1"
@@ -96,6 +97,29 @@ class DockerServer:
         self.run("push", image)
         self.run("rmi", image)
         self.run("logout", REGISTRY)
+
+    def start_open_registry(self) -> None:
+        """Start a registry without a password; what it held before a crash is still there."""
+        port = self._serve(OPEN_REGISTRY, _REGISTRY_CONFIG)
+        asking = [*self.inside(), sys.executable, "-c", _CONNECT, port]
+        self._await(
+            lambda: subprocess.run(asking, check=False, capture_output=True).returncode == 0,
+            "docker-registry",
+        )
+
+    def publish(self, image: str, *changes: str) -> None:
+        """Bring an image into a registry, and not onto this Docker."""
+        self._bring(image, *changes)
+        self.run("push", image)
+        self.run("rmi", image)
+
+    def _serve(self, address: str, config: str) -> str:
+        """Start a registry and return its port; all of them share their disk."""
+        port = address.rpartition(":")[2]
+        path = self._folder / f"registry-{port}.yml"
+        path.write_text(config.format(folder=self._folder, address=address), encoding="utf-8")
+        self._spawn([*self.inside(), "docker-registry", "serve", str(path)], "registry")
+        return port
 
     def run(self, *words: str, check: bool = True, told: str = "") -> subprocess.CompletedProcess[str]:
         """Run the docker command as a person does who interferes."""
