@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -304,9 +304,14 @@ class Broker:
 
 
 async def start_broker(
-    folder: Path, *, device_port: int | None = None, debug_lines: bool = False, **limits: int
+    folder: Path,
+    *,
+    device_port: int | None = None,
+    debug_lines: bool = False,
+    patterns: tuple[str, ...] = (),
+    **limits: int,
 ) -> Broker:
-    """Start a broker whose home is `folder`, on free ports unless told otherwise."""
+    """Start a broker whose home is `folder`, on free ports and with the product's rules unless told otherwise."""
     home = Home(folder)
     home.create()
     authority = ThrowawayAuthority(folder / "authority")
@@ -320,6 +325,8 @@ async def start_broker(
         limits=BrokerLimits(**limits),
         debug_lines=debug_lines,
     )
+    if patterns:
+        server.config = replace(server.config, devices=replace(server.config.devices, patterns=patterns))
     await server.start()
     return Broker(home, server, authority, ExitStack())
 

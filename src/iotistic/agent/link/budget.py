@@ -1,6 +1,8 @@
 """Bytes that the device sent and received, by what they were for: on a mobile network each of them is paid for.
 
-Counted are bodies, and heads as they are written; what TLS and TCP add (some 10 %) is not.
+Of HTTP are counted bodies, and heads as they are written, without what TLS adds. Of MQTT everything is that the
+connection wrote and read, TLS included: messages by what they are for, the rest as control. What TCP and IP add
+is in neither.
 """
 
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ class Purpose(StrEnum):
     CONTROL = "control"
     METRICS = "metrics"
     LOGS = "logs"
+    TELEMETRY = "telemetry"
 
 
 @dataclass

@@ -7,6 +7,7 @@ breaker    after 10 failures in a row nothing is tried for 5 min but one probe
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,12 +37,19 @@ def next_slot(name: str, interval_s: float, now: float) -> float:
     return now + interval_s - into
 
 
+def seldom_while(
+    told: Callable[[], bool], *, otherwise_s: float = 60.0, seldom_s: float = 900.0
+) -> Callable[[], float]:
+    """Return an interval that is long while somebody tells us of news, and short while nobody does."""
+    return lambda: seldom_s if told() else otherwise_s
+
+
 @dataclass
 class Pace:
-    """Of one kind of talk: polling, reporting."""
+    """Of one kind of talk: polling, reporting. The interval may be asked for anew each time."""
 
     name: str
-    interval_s: float
+    interval_s: float | Callable[[], float]
     failures: int = 0
 
     @property
@@ -54,7 +62,8 @@ class Pace:
     def succeeded(self, now: float) -> float:
         """Note an answer; return when to speak next."""
         self.failures = 0
-        return next_slot(self.name, self.interval_s, now)
+        interval_s = self.interval_s() if callable(self.interval_s) else self.interval_s
+        return next_slot(self.name, interval_s, now)
 
     def failed(self, now: float, chance: float, *, retry_after_s: float = 0) -> float:
         """Note a failure; return when to try again: not before the cloud said, if it did say. `chance` is 0 to 1."""
