@@ -78,7 +78,7 @@ class Door:
         try:
             answer = await self._transport.ask("POST", path, body={}, headers=headers)
         except CloudRefused as exc:
-            if _status(exc) == _NOT_FOUND:
+            if _status(exc) == _NOT_FOUND and _reason(exc):
                 return None
             if _status(exc) == _CONFLICT:
                 raise CloudUnavailable(exc.message, retry_after_s=_CHALLENGE_LIVES_ON_S) from exc

@@ -1,0 +1,143 @@
+"""A device that is killed while it becomes known: at random moments by kill -9, and at every step one after the other."""
+
+import asyncio
+import multiprocessing
+import random
+
+import pytest
+from tests.integration.agent.double_provisioning import PROVISIONING_KEY, ProvisioningDouble
+from tests.integration.agent.provisioning_rig import rigged
+
+from iotistic.agent.link.transport import CloudTransport
+from iotistic.agent.provisioning.model import ProvisioningRequest
+from iotistic.agent.provisioning.provisioner import Around, Provisioner
+from iotistic.agent.store.database import Database
+from iotistic.agent.store.store import Store
+
+DEVICES = 6
+LONGEST_S = 0.16
+MOST_STEPS = 60
+_SPAWN = multiprocessing.get_context("forkserver")
+_SPAWN.set_forkserver_preload([__name__])
+
+
+async def become(path, url):
+    store = await Store.open(path)
+    provisioner = await Provisioner.open(store, Around(lambda: 1000.0, lambda: 0.5))
+    await provisioner.begin_with(ProvisioningRequest(PROVISIONING_KEY, url, "gate"))
+    running = asyncio.create_task(provisioner.run())
+    await provisioner.until(provisioned=True)
+    running.cancel()
+    await store.close()
+
+
+def child(path, url):
+    asyncio.run(become(path, url))
+
+
+async def live(path, url, longest_s):
+    """Run a device for a while; say whether it came to its end before it was killed."""
+    process = _SPAWN.Process(target=child, args=(path, url))
+    process.start()
+    try:
+        async with asyncio.timeout(longest_s):
+            while process.is_alive():  # noqa: ASYNC110  ends at the deadline
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        process.kill()
+    await asyncio.to_thread(process.join, 10)
+    code = process.exitcode
+    process.close()
+    assert code in (0, -9)
+    return code == 0
+
+
+async def end_of(path):
+    store = await Store.open(path)
+    identity = await store.device.load()
+    await store.close()
+    return identity
+
+
+@pytest.mark.parametrize("seed", range(DEVICES))
+async def test_a_device_that_is_killed_at_random_is_known_once_and_keeps_its_keys(tmp_path, seed):
+    chance = random.Random(seed)
+    cloud, path = ProvisioningDouble(), tmp_path / "agent.sqlite"
+    async with rigged(tmp_path, cloud) as rig:
+        for _ in range(12):
+            await live(path, rig.url, chance.random() * LONGEST_S)
+        assert await live(path, rig.url, 30)
+    identity = await end_of(path)
+
+    assert identity.provisioned
+    assert cloud.made == [identity.uuid]
+    assert cloud.rights[PROVISIONING_KEY].uses == 1
+    assert list(cloud.devices[identity.uuid].api_keys) == [identity.device_api_key]
+    assert cloud.devices[identity.uuid].mqtt_password == identity.mqtt_password
+
+
+class PowerCut(BaseException):
+    """The end of this life."""
+
+
+class Fuse:
+    """Blows before or after one of the things that a device does: writes to its disk, and requests."""
+
+    def __init__(self, monkeypatch, *, at, after):
+        self.count, self.at, self.after = 0, at, after
+        self._through(monkeypatch, Database, "run")
+        self._through(monkeypatch, CloudTransport, "ask")
+
+    def _through(self, monkeypatch, owner, name):
+        original = getattr(owner, name)
+
+        async def step(*args, **kwargs):
+            self.count += 1
+            blows = self.count == self.at
+            if blows and not self.after:
+                raise PowerCut
+            result = await original(*args, **kwargs)
+            if blows:
+                raise PowerCut
+            return result
+
+        monkeypatch.setattr(owner, name, step)
+
+
+async def life(rig, request, *, at=0, after=False):
+    """One life of a device, to its end or to a power cut; return how many steps it had."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        store = None
+        try:
+            store = await Store.open(rig.folder / "agent.sqlite")
+            fuse = Fuse(monkeypatch, at=at, after=after)
+            provisioner = await Provisioner.open(store, Around(rig.clock, lambda: 0.5))
+            await provisioner.begin_with(request)
+            if not provisioner.status().provisioned:
+                await provisioner.provision(request)
+        except PowerCut:
+            pass
+        finally:
+            fuse.at = 0
+            await store.close()
+        return fuse.count
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_power_cut_at_any_step_is_made_up_for_by_the_next_life(tmp_path, after):
+    async with rigged(tmp_path) as rig:
+        steps = await life(rig, rig.request())
+    assert 10 < steps < MOST_STEPS
+
+    for at in range(1, steps + 1):
+        (tmp_path / str(at)).mkdir()
+        async with rigged(tmp_path / str(at)) as rig:
+            await life(rig, rig.request(), at=at, after=after)
+            await life(rig, rig.request())
+            identity = await end_of(rig.folder / "agent.sqlite")
+
+            assert (at, identity.provisioned) == (at, True)
+            assert rig.cloud.made == [identity.uuid]
+            assert list(rig.cloud.devices[identity.uuid].api_keys) == [identity.device_api_key]
+            assert rig.cloud.devices[identity.uuid].mqtt_password == identity.mqtt_password
+            assert rig.cloud.devices[identity.uuid].proven
