@@ -10,9 +10,13 @@ import subprocess
 import sys
 
 import pytest
+from aiohttp import web
+from tests.integration.agent.double_provisioning import PROVISIONING_KEY, ProvisioningDouble, Right
 
+from iotistic.agent.provisioning.model import ProvisioningRequest
 from iotistic.agent.store.store import Store
 from iotistic.entrypoints.agent.fleet import Doing, Fleet, FleetPlan
+from iotistic.entrypoints.agent.fleet_cloud import FleetCloud
 from iotistic.planning.target import read_target
 
 WITHIN_S = 60.0
@@ -64,6 +68,67 @@ async def identities(folder):
         found.append((await store.device.load()).uuid)
         await store.close()
     return found
+
+
+class FleetDouble(ProvisioningDouble):
+    """A cloud that has one target for all devices that it knows."""
+
+    @contextlib.asynccontextmanager
+    async def running(self):
+        self.reports, self.version = {}, 1
+        app = web.Application()
+        self.add(app)
+        app.router.add_get("/api/v1/device/{uuid}/state", self._target)
+        app.router.add_patch("/api/v1/device/state", self._report)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await runner.cleanup()
+
+    async def _target(self, request):
+        known = self.devices[request.match_info["uuid"]]
+        assert request.headers["X-Device-API-Key"] in known.api_keys
+        if request.headers.get("If-None-Match") == str(self.version):
+            return web.Response(status=304)
+        state = {**TARGET, "version": self.version}
+        return web.json_response({request.match_info["uuid"]: state}, headers={"ETag": str(self.version)})
+
+    async def _report(self, request):
+        for uuid, fields in (await request.json()).items():
+            self.reports.setdefault(uuid, {}).update(fields)
+        return web.json_response({})
+
+
+async def test_agents_become_known_to_a_cloud_run_what_it_wants_and_tell_so(tmp_path):
+    double = FleetDouble(device_limit=10, rights={PROVISIONING_KEY: Right(max_uses=10)})
+    async with double.running() as url:
+        request = ProvisioningRequest(PROVISIONING_KEY, url).checked()
+        cloud = FleetCloud(request, poll_every_s=0.5, report_every_s=0.2)
+        async with running(plan(tmp_path, count=8, cloud=cloud)) as fleet:
+            await until(lambda: fleet.look().all_settled_s is not None)
+            await until(
+                lambda: (
+                    len(double.reports) == 8
+                    and all(
+                        [one["state"] for one in report.get("apps", {}).get("7", {}).get("services", [])]
+                        == ["running", "running"]
+                        for report in double.reports.values()
+                    )
+                )
+            )
+
+    assert sorted(one.name for one in double.devices.values()) == [f"simulated-{n:05}" for n in range(8)]
+
+
+async def test_agents_that_a_cloud_refuses_say_so(tmp_path):
+    double = FleetDouble(rights={})
+    async with double.running() as url:
+        cloud = FleetCloud(ProvisioningRequest(PROVISIONING_KEY, url).checked())
+        async with running(plan(tmp_path, count=3, cloud=cloud)) as fleet:
+            await until(lambda: fleet.look().doing == {Doing.REFUSED: 3})
+
+    assert fleet.tally.all_settled_s is None
 
 
 async def test_all_agents_settle_each_on_containers_of_its_own(tmp_path):

@@ -18,6 +18,7 @@ from pathlib import Path
 from iotistic.agent.engines.simulated.engine import Manner, SimulatedEngine
 from iotistic.agent.engines.simulated.world import Behaviour
 from iotistic.entrypoints.agent.assembly import Agent, AgentSettings, open_agent
+from iotistic.entrypoints.agent.fleet_cloud import CloudLine, FleetCloud
 from iotistic.planning.model import Status, Target
 from iotistic.planning.steps import name_of
 
@@ -31,6 +32,10 @@ class Doing(StrEnum):
     """What an agent is at."""
 
     STARTING = "starting"
+    JOINING = "joining"
+    """It is not known to the cloud yet, or has no target from it."""
+    REFUSED = "refused"
+    """The cloud does not want it."""
     WORKING = "working"
     WAITING = "waiting"
     """For the time to try again what did not succeed."""
@@ -51,6 +56,8 @@ class FleetPlan:
     seed: int = 1
     chaos: float = 0.0
     call_s: float = 0.0
+    cloud: FleetCloud | None = None
+    """Where targets come from instead."""
 
 
 @dataclass
@@ -61,12 +68,16 @@ class Member:
     engine: SimulatedEngine
     behaviours: dict[str, Behaviour]
     agent: Agent | None = None
+    line: CloudLine | None = None
 
     @property
     def doing(self) -> Doing:
         """What it is at."""
         if self.agent is None:
             return Doing.STARTING
+        if self.line is not None and not self.line.has_target:
+            status = self.line.status
+            return Doing.REFUSED if status is not None and status.is_refused else Doing.JOINING
         standing = self.agent.reconciler.standing
         if standing.settled_at is None or self.agent.reconciler.under_way:
             return Doing.WORKING
@@ -149,12 +160,22 @@ class Fleet:
                 opened = open_agent(self._settings, folder, engine=member.engine, disk=disk)
                 agent = await leaving.enter_async_context(opened)
                 await agent.store.device.load()
-            agent.reconciler.declare(self._plan.target)
             member.agent = agent
             try:
-                await agent.reconciler.run()
+                await self._work(member, agent)
             finally:
                 member.agent = None
+
+    async def _work(self, member: Member, agent: Agent) -> None:
+        if self._plan.cloud is None:
+            agent.reconciler.declare(self._plan.target)
+            await agent.reconciler.run()
+            return
+        member.line = CloudLine(self._plan.cloud, agent, member.number)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(member.line.run())
+            await member.line.until_target()
+            tasks.create_task(agent.reconciler.run())
 
     async def _make_chaos(self) -> None:
         chance = random.Random(self._plan.seed)  # noqa: S311  a simulator is to repeat itself

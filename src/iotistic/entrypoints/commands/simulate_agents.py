@@ -18,11 +18,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from pydantic import Field
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from iotistic.agent.provisioning.settings import ProvisioningSettings
 from iotistic.entrypoints.agent.fleet import Doing, Fleet, FleetPlan
+from iotistic.entrypoints.agent.fleet_cloud import FleetCloud
 from iotistic.entrypoints.commands.agent import read_file
 from iotistic.entrypoints.commands.options import AsJson
 from iotistic.entrypoints.output import emit
@@ -33,7 +36,7 @@ from iotistic.kernel.settings import load_settings
 from iotistic.planning.target import read_target
 
 _LOOK_EVERY_S, _LINE_EVERY_S = 0.5, 3.0
-_FILES_OF_AN_AGENT, _OTHER_FILES = 2, 200
+_FILES_OF_AN_AGENT, _OTHER_FILES = 3, 200  # database, its log, a connection
 _USUAL: dict[str, object] = {
     "apps": {
         "1": {
@@ -56,10 +59,25 @@ _USUAL: dict[str, object] = {
 }
 
 
+class SimulateAgentsSettings(ProvisioningSettings, LogSettings):
+    """Settings of a fleet of agents."""
+
+    poll_interval_ms: int = Field(default=60_000, ge=100)
+    """Milliseconds after which an agent asks the cloud for its target again."""
+    report_interval_ms: int = Field(default=10_000, ge=100)
+    """Milliseconds after which an agent tells the cloud what changed."""
+
+
 class TooManyAgents(Invalid):
     """The system allows too few open files for so many agents."""
 
     code = "simulator.too_many_agents"
+
+
+class KeyMissing(Invalid):
+    """Without a provisioning key no cloud takes a device."""
+
+    code = "simulator.key_missing"
 
 
 def agents(
@@ -67,6 +85,7 @@ def agents(
     count: Annotated[int, Parameter(validator=Number(gte=1, lte=20_000))] = 1000,
     target: Path | None = None,
     data: Path | None = None,
+    cloud: str | None = None,
     chaos: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0,
     seed: int = 1,
     call_seconds: Annotated[float, Parameter(validator=Number(gte=0, lte=60))] = 0.0,
@@ -84,6 +103,9 @@ def agents(
         File with the target state of each (default: an app of three services).
     data
         Folder of their databases, which a next run goes on with (default: one that is removed at the end).
+    cloud
+        Base URL of a cloud that they become known to and that says what they are to run; PROVISIONING_KEY (or
+        PROVISIONING_KEY_FILE) is the right to. Default: CLOUD_API_ENDPOINT, or none.
     chaos
         Share of engine calls that fail, and of devices on which a service falls over each minute.
     seed
@@ -95,7 +117,7 @@ def agents(
     once
         End as soon as all are settled; status 1 when they are not within the duration.
     """
-    settings = load_settings(LogSettings)
+    settings = load_settings(SimulateAgentsSettings, cloud_api_endpoint=cloud)
     if "log_level" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_level": LogLevel.ERROR})
     configure_logging(settings, process="simulate")
@@ -106,10 +128,23 @@ def agents(
         )
     wanted = read_file(target) if target else read_target(_USUAL).target
     with _folder(data) as folder:
-        fleet = Fleet(FleetPlan(count, wanted, folder, seed=seed, chaos=chaos, call_s=call_seconds))
+        plan = FleetPlan(
+            count, wanted, folder, seed=seed, chaos=chaos, call_s=call_seconds, cloud=_cloud(settings)
+        )
+        fleet = Fleet(plan)
         seconds = asyncio.run(_run(fleet, duration, once=once))
     emit(_summary(fleet, seconds), json=json)
     return int(once and fleet.tally.all_settled_s is None)
+
+
+def _cloud(settings: SimulateAgentsSettings) -> FleetCloud | None:
+    """Return the cloud, None when none is named. Raises KeyMissing."""
+    if not settings.cloud_api_endpoint:
+        return None
+    request = settings.provisioning_request()
+    if request is None:
+        raise KeyMissing(hint="set PROVISIONING_KEY or PROVISIONING_KEY_FILE")
+    return FleetCloud(request.checked(), settings.poll_interval_ms / 1000, settings.report_interval_ms / 1000)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,111 @@
+"""What connects the agents of a fleet with a cloud: each becomes known to it, follows its target, tells its state."""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from iotistic.agent.link.cloud import Cloud
+from iotistic.agent.link.following import Around, Followed, Follower
+from iotistic.agent.link.pacing import Pace
+from iotistic.agent.link.telling import Teller
+from iotistic.agent.provisioning.model import ProvisioningRequest, ProvisioningStatus, address_of
+from iotistic.agent.provisioning.provisioner import Around as ProvisioningAround
+from iotistic.agent.provisioning.provisioner import Provisioner
+from iotistic.agent.reporting.services import describe_apps
+from iotistic.agent.store.device import Identity
+from iotistic.agent.store.snapshots import StoredTarget
+from iotistic.entrypoints.agent.assembly import Agent
+from iotistic.planning.model import Target
+
+
+@dataclass(frozen=True)
+class FleetCloud:
+    """Which cloud, and by which right. Times in seconds."""
+
+    request: ProvisioningRequest
+    poll_every_s: float = 60.0
+    report_every_s: float = 10.0
+
+
+class CloudLine:
+    """One agent's way to the cloud. Everything of an agent's link but MQTT, logs and jobs."""
+
+    def __init__(self, cloud: FleetCloud, agent: Agent, number: int) -> None:
+        self._plan, self._agent, self._number = cloud, agent, number
+        self._provisioner: Provisioner | None = None
+        self._follower: Follower | None = None
+        self._declared = asyncio.Event()
+
+    @property
+    def status(self) -> ProvisioningStatus | None:
+        """How provisioning stands, None before it began."""
+        return None if self._provisioner is None else self._provisioner.status()
+
+    @property
+    def has_target(self) -> bool:
+        """Whether the device works on what the cloud wants."""
+        return self._declared.is_set()
+
+    async def until_target(self) -> None:
+        """Return as soon as it does: without a target, nothing on a device is to be changed."""
+        await self._declared.wait()
+
+    async def run(self) -> None:
+        """Connect until cancelled. Raises RequestInvalid."""
+        around = ProvisioningAround(time.time, random.random)
+        self._provisioner = await Provisioner.open(self._agent.store, around)
+        name = self._plan.request.device_name or "simulated"
+        await self._provisioner.begin_with(
+            replace(self._plan.request, device_name=f"{name}-{self._number:05}")
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._provisioner.run())
+            tasks.create_task(self._talk(await self._provisioner.until(provisioned=True)))
+
+    async def _talk(self, identity: Identity) -> None:
+        cloud = Cloud(address_of(identity), identity.uuid, lambda: identity.device_api_key)
+        self._follower = self._following(cloud, identity.uuid)
+        self._follower.begin_with(await self._kept())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follower.run())
+                tasks.create_task(self._telling(cloud, identity.uuid).run())
+        finally:
+            await cloud.close()
+
+    def _following(self, cloud: Cloud, uuid: str) -> Follower:
+        around = Around(time.time, random.random, self._declare, self._keep)
+        return Follower(cloud, Pace(uuid, self._plan.poll_every_s), around)
+
+    def _telling(self, cloud: Cloud, uuid: str) -> Teller:
+        return Teller(
+            cloud,
+            Pace(f"{uuid} report", self._plan.report_every_s),
+            state=self._state,
+            metrics=dict[str, Any],
+            clock=time.time,
+            chance=random.random,
+        )
+
+    def _state(self) -> Mapping[str, Any]:
+        agent, in_force = self._agent, self._follower.in_force if self._follower else None
+        facts = agent.record.facts(time.time(), locked=(), disk_is_full=False, shares_ports=False)
+        apps = describe_apps(agent.reconciler.target, agent.reconciler.standing.current, facts)
+        return {"apps": apps, "is_online": True, "version": in_force.version if in_force else 0}
+
+    def _declare(self, target: Target) -> None:
+        self._agent.reconciler.declare(target)
+        self._declared.set()
+
+    async def _kept(self) -> Followed | None:
+        kept = await self._agent.store.target.load()
+        return None if kept is None or kept.faults else Followed(kept.document, kept.etag)
+
+    async def _keep(self, followed: Followed) -> None:
+        version = followed.version if isinstance(followed.version, int) else 0
+        await self._agent.store.target.save(
+            StoredTarget(followed.document, version, followed.etag, received_at=time.time())
+        )
