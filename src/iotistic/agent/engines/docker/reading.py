@@ -27,6 +27,7 @@ from iotistic.planning.writing import read_written
 
 _CORE, _SHARES_OF_A_CORE = 1_000_000_000, 1024
 _USUAL_STOP_S = 10
+_SHORT_ID = 12
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,12 @@ class Inspected:
         return name is not None and all(name in self.aliases(network) for network in self.wanted_networks)
 
     def aliases(self, network: str) -> list[str]:
-        """Return what it is called in a network, without the short id that some releases of Docker add."""
+        """Return what it is called in a network, without the short id that some releases of Docker add.
+
+        No more of the id counts than that: a service may be called `db`, and an id begin so.
+        """
         found = entries(part(self.networks, network), "Aliases")
-        return [alias for alias in found if not self.container.id.startswith(alias)]
+        return [alias for alias in found if alias != self.container.id[:_SHORT_ID]]
 
 
 def has_config(document: Json) -> bool:
