@@ -4,11 +4,13 @@ PlainLines    `2026-01-01T00:00:00.000000000Z text\n`: Kubernetes, and Docker fo
 FramedLines   messages with a head of eight bytes, stdout and stderr mixed: Docker for all others. A line of
               more than 16 KiB comes as several messages, of which only the last ends with `\n`
 
-A line takes no more memory than it may be long, whatever comes.
+A line takes no more memory than it may be long, whatever comes. A line that is the same as one shortly before,
+to the nanosecond, is left out: Docker 20.10 says the last few again when it begins a new file under a reader.
 """
 
 import codecs
 import struct
+from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
@@ -22,6 +24,7 @@ _MOST_STAMP = 40
 _HEAD = struct.Struct(">BxxxL")
 _STDERR, _OF_THE_ENGINE = 2, 3
 _LAST_YEAR_OF_NONE = 1
+_MOST_KNOWN = 1024
 _decoder = codecs.getincrementaldecoder("utf-8")
 
 
@@ -32,6 +35,7 @@ class EngineSaid(Exception):  # noqa: N818  no fault of ours: what the engine pu
 class _Stamped(NamedTuple):
     at: float
     text: bytes
+    has_stamp: bool = False
 
 
 class _Held:
@@ -52,11 +56,30 @@ class _Held:
         return content
 
 
+class _Once:
+    """Knows the messages of a while."""
+
+    def __init__(self) -> None:
+        self._marks: set[int] = set()
+        self._order: deque[int] = deque()
+
+    def is_new(self, message: bytes, source: int = 0) -> bool:
+        mark = hash((source, message))
+        if mark in self._marks:
+            return False
+        self._marks.add(mark)
+        self._order.append(mark)
+        if len(self._order) > _MOST_KNOWN:
+            self._marks.discard(self._order.popleft())
+        return True
+
+
 class PlainLines:
     """Lines, each after its time."""
 
     def __init__(self) -> None:
         self._held = _Held(MOST_BYTES + _MOST_STAMP)
+        self._once = _Once()
         self._at = 0.0
 
     def feed(self, part: bytes) -> Iterator[LogLine]:
@@ -64,18 +87,21 @@ class PlainLines:
         *ends, rest = part.split(b"\n")
         for end in ends:
             self._held.add(end)
-            yield self._line()
+            yield from self._line()
         self._held.add(rest)
 
     def end(self) -> Iterator[LogLine]:
         """Yield what has no end of line yet."""
         if self._held.content:
-            yield self._line()
+            yield from self._line()
 
-    def _line(self) -> LogLine:
-        stamped = _stamped(self._held.take(), self._at)
+    def _line(self) -> Iterator[LogLine]:
+        line = self._held.take()
+        stamped = _stamped(line, self._at)
+        if stamped.has_stamp and not self._once.is_new(line):
+            return
         self._at = stamped.at
-        return LogLine(stamped.at, _shown(stamped.text))
+        yield LogLine(stamped.at, _shown(stamped.text))
 
 
 class FramedLines:
@@ -87,6 +113,7 @@ class FramedLines:
         self._message = _Held(MOST_BYTES + _MOST_STAMP)
         self._is_whole = False
         self._begun: dict[int, tuple[float, _Held]] = {}
+        self._once = _Once()
         self._at = 0.0
 
     def feed(self, part: bytes) -> Iterator[LogLine]:
@@ -122,6 +149,8 @@ class FramedLines:
         if self._source == _OF_THE_ENGINE:
             raise EngineSaid(message.decode(errors="replace").strip())
         stamped = _stamped(message, self._at)
+        if stamped.has_stamp and self._is_whole and not self._once.is_new(message, self._source):
+            return
         self._at = stamped.at
         _, held = self._begun.setdefault(self._source, (stamped.at, _Held(MOST_BYTES)))
         held.add(stamped.text.removesuffix(b"\n"))
@@ -139,7 +168,7 @@ def _stamped(line: bytes, before: float) -> _Stamped:
     try:
         at = datetime.fromisoformat(stamp.decode("ascii")) if len(stamp) <= _MOST_STAMP else None
         if at is not None and at.tzinfo is not None and at.year > _LAST_YEAR_OF_NONE:
-            return _Stamped(at.timestamp(), text if space else b"")
+            return _Stamped(at.timestamp(), text if space else b"", has_stamp=True)
     except ValueError:
         pass
     return _Stamped(before, line)
