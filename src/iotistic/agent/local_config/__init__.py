@@ -1,0 +1,1 @@
+"""Settings of the agent that people change on the device."""
