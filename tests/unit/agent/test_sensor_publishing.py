@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from iotistic.agent.sensors.publisher import Gathering, Publisher, SensorInvalid
 from iotistic.agent.sensors.reading import Quality, Reading, ReadingInvalid, iso
+from iotistic.agent.sensors.settings import SensorSettings
 from iotistic.agent.store.errors import MessageTooLarge, StoreUnavailable
 from iotistic.agent.store.store import Store
 from iotistic.telemetry.decode.decoder import Decoder
@@ -103,6 +104,10 @@ async def test_twelve_polls_of_a_sensor_become_one_letter_of_the_outbox(tmp_path
     assert [len(json.loads(message.payload)["messages"]) for message in kept] == [12, 12]
     assert json.loads(kept[0].payload)["sensor"] == "modbus"
     assert json.loads(kept[0].payload)["timestamp"] == iso(NOW)
+
+
+def test_the_settings_gather_as_the_publisher_does_by_itself():
+    assert SensorSettings().gathering == Gathering()
 
 
 async def test_the_ingest_reads_what_was_published():

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from iotistic.agent.sensors.publisher import Gathering
 from iotistic.kernel.settings import Settings
 
 
@@ -16,3 +17,8 @@ class SensorSettings(Settings):
     """Milliseconds after which a batch is sent although it is not full. Until then it is in memory only."""
     sensor_buffer_bytes: int = Field(default=128 * 1024, ge=4096, le=64 * 2**20)
     """Bytes that one sensor may hold in memory while the disk takes no writes; past them the oldest go."""
+
+    @property
+    def gathering(self) -> Gathering:
+        """When a batch is full."""
+        return Gathering(self.sensor_batch_messages, self.sensor_batch_ms / 1000, self.sensor_buffer_bytes)
