@@ -8,13 +8,22 @@ import pytest
 from benchmarks.docker_device import Device, shop
 from benchmarks.docker_server import DockerMissing, DockerServer
 from engine_hands import service
+from tests.integration.agent.cloud_double import KEY, UUID, CloudDouble
+from tests.integration.agent.double_logs import LogsDouble
 
 from iotistic.agent.engines.docker.engine import DockerEngine
 from iotistic.agent.engines.errors import EngineUnavailable
 from iotistic.agent.engines.lines import CUT, MOST_BYTES
+from iotistic.agent.link.cloud import Cloud
+from iotistic.agent.link.log_calls import LogCalls
+from iotistic.agent.link.transport import CloudAddress
 from iotistic.agent.logs.collector import LogCollector
+from iotistic.agent.logs.entry import Level
 from iotistic.agent.logs.hub import LogHub
+from iotistic.agent.logs.shipper import LogShipper
+from iotistic.agent.logs.shipping import Shipping
 from iotistic.agent.logs.watched import Watched
+from iotistic.agent.store.store import Store
 from iotistic.planning.model import Restart
 
 LASTS = "trap 'exit 0' TERM; sleep 100000 & wait"
@@ -175,6 +184,44 @@ async def test_lines_of_services_come_under_their_names(docker):
 
     (entry,) = hub.recent(1, "web")
     assert (entry.message, entry.service_id, entry.service_name) == ("from web", "1", "web")
+
+
+async def test_an_agent_that_starts_again_goes_on_from_its_disk(docker_engine, tmp_path):
+    script = f"i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); sleep 0.01; done; {LASTS}"
+    await started(docker_engine, script)
+    found = []
+    for most in (50, 150, 300):
+        store = await Store.open(tmp_path / "agent.sqlite")
+        async with collecting(docker_engine, memory=store.metadata) as hub:
+            await until(lambda: len(found) + len(hub.recent(1000)) >= most)  # noqa: B023  awaited at once
+        found += said(hub)
+        await store.close()
+
+    assert found == [f"line {number}" for number in range(300)]
+
+
+async def test_what_containers_print_arrives_in_the_cloud(docker):
+    double = LogsDouble()
+    async with CloudDouble(extra=(double.add,)).running() as server, Device(docker).running() as device:
+        cloud = Cloud(CloudAddress(server.url), UUID, lambda: KEY)
+        sending = Shipping(shares={Level.INFO: 0.0}, urgent_flush_s=0.1, flush_s=0.1, lines_per_minute=30)
+        shipper = LogShipper(LogCalls(cloud, UUID), sending, clock=time.time, chance=lambda: 0.5)
+        hub = LogHub(time.time)
+        hub.listen(shipper.take)
+        collector = LogCollector(device.engine, Watched(device.loop), hub.add, time.time, look_every_s=0.1)
+        tasks = [asyncio.create_task(part.run()) for part in (collector, shipper)]
+        script = "echo fine; echo oh no >&2; i=0; while [ $i -lt 500 ]; do echo ERROR $i; i=$((i+1)); done; "
+        await device.settle(shop(command=["sh", "-c", script + LASTS]))
+        await until(lambda: any("not sent" in message for message in double.messages))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await cloud.close()
+
+    assert {line["serviceName"] for line in double.lines} == {"web"}
+    assert "fine" not in double.messages
+    assert sum("not sent" not in message for message in double.messages) == 30
+    assert "471 lines of web were not sent: rate" in double.messages
 
 
 @pytest.fixture
