@@ -38,9 +38,12 @@ def next_slot(name: str, interval_s: float, now: float) -> float:
 
 
 def seldom_while(
-    told: Callable[[], bool], *, otherwise_s: float = 60.0, seldom_s: float = 900.0
+    told: Callable[[], bool], *, otherwise_s: float = 60.0, seldom_s: float = 1800.0
 ) -> Callable[[], float]:
-    """Return an interval that is long while somebody tells us of news, and short while nobody does."""
+    """Return an interval that is long while somebody tells us of news, and short while nobody does.
+
+    Half an hour: a poll is a TLS handshake for most servers, some 3 KB with the heads of its packets.
+    """
     return lambda: seldom_s if told() else otherwise_s
 
 

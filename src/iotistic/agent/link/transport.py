@@ -15,6 +15,7 @@ import aiohttp
 
 from iotistic.agent.link.budget import Budget, Purpose
 from iotistic.agent.link.errors import CloudDenied, CloudRefused, CloudUnavailable, CloudUnintelligible
+from iotistic.agent.link.tls_sessions import resuming_context
 
 _WITHIN_S = 30.0
 _CONNECT_WITHIN_S = 10.0
@@ -36,7 +37,8 @@ class CloudAddress:
 
     def tls(self) -> ssl.SSLContext | bool:
         """Return what its certificate is checked with."""
-        return ssl.create_default_context(cadata=self.ca_pem) if self.ca_pem else True
+        is_tls = bool(self.ca_pem) or self.url.startswith("https:")
+        return resuming_context(self.ca_pem) if is_tls else True
 
 
 class Answer(NamedTuple):
@@ -107,7 +109,9 @@ class CloudTransport:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self.address.tls(), limit=1, keepalive_timeout=75),
             timeout=aiohttp.ClientTimeout(total=_WITHIN_S, connect=_CONNECT_WITHIN_S),
-            headers={"Accept": "application/json"},
+            # Without names and wishes that no cloud acts on: they are half of a question whose answer is "no".
+            headers={"Accept-Encoding": "gzip"},
+            skip_auto_headers=("Accept", "User-Agent"),
         )
         return self._session
 
