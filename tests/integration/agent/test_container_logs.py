@@ -51,7 +51,9 @@ async def collecting(engine, most=100_000, memory=None):
     """A hub that gets the lines of all containers that the engine shows."""
     hub = LogHub(time.time, most=most, most_bytes=64 << 20)
     seen = list((await engine.observe()).containers)
-    collector = LogCollector(engine, lambda: seen, hub.add, time.time, memory=memory, look_every_s=0.1)
+    collector = LogCollector(
+        engine, lambda: seen, hub.add, time.time, memory=memory, look_every_s=0.1, lines_per_s=10_000
+    )
 
     async def look():
         while True:

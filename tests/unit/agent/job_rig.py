@@ -42,7 +42,7 @@ class MemoryKeeper:
     """Rows that outlive a runner."""
 
     def __init__(self):
-        self.rows, self.fault, self.writes = {}, None, 0
+        self.rows, self.fault, self.kept = {}, None, []
 
     async def load(self):
         return dict(self.rows)
@@ -50,7 +50,7 @@ class MemoryKeeper:
     async def put(self, name, value):
         if self.fault is not None:
             raise self.fault
-        self.writes += 1
+        self.kept.append(value)
         if value is None:
             self.rows.pop(name, None)
         else:

@@ -318,6 +318,25 @@ async def test_more_jobs_than_can_wait_are_left_to_the_cloud():
     assert cloud.statuses("job-49") == []
 
 
+async def test_that_a_step_begins_is_kept_before_it_does(tmp_path):
+    class WatchingKeeper(MemoryKeeper):
+        async def put(self, name, value):
+            await super().put(name, {**value, "ran": count(tmp_path / "runs")})
+
+    cloud, keeper = MemoryCloud(order("one", counting(tmp_path / "runs"))), WatchingKeeper()
+    async with working(cloud, keeper):
+        await until(lambda: cloud.final("one"))
+    begun = [row for row in keeper.kept if row["step"] == "count"]
+
+    assert (begun[0]["mark"], begun[0]["status"], begun[0]["is_running"], begun[0]["ran"]) == (
+        None,
+        "IN_PROGRESS",
+        True,
+        0,
+    )
+    assert begun[1]["mark"]["pid"] > 0
+
+
 async def test_a_disk_that_takes_no_writes_begins_nothing(tmp_path):
     cloud, keeper = MemoryCloud(order("one", counting(tmp_path / "runs"))), MemoryKeeper()
     keeper.fault = StoreUnavailable()

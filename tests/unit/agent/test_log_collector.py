@@ -277,7 +277,7 @@ async def test_a_flood_leaves_the_loop_to_others():
             longest = max(longest, time.monotonic() - before)
         took_s = time.monotonic() - began
 
-    assert took_s > 0.3  # 5,000 lines a second of one container
+    assert took_s > 0.7  # 2,000 lines a second of one container
     assert longest < 0.2
 
 

@@ -12,7 +12,7 @@ from iotistic.agent.link.errors import CloudDenied, CloudRefused, CloudUnavailab
 from iotistic.agent.logs.entry import Level, LogEntry, Source, SourceType
 from iotistic.agent.logs.settings import AgentLogSettings
 from iotistic.agent.logs.shipper import LogShipper
-from iotistic.agent.logs.shipping import Loss, Losses, Reason, Shipping, Sieve, told
+from iotistic.agent.logs.shipping import Allowance, Loss, Losses, Reason, Shipping, Sieve, told
 from iotistic.agent.logs.waiting import WaitingLines
 from iotistic.kernel.settings import load_settings
 
@@ -179,6 +179,57 @@ def test_an_error_waits_less_than_others():
     for _ in range(99):
         waiting.add(entry(), shipping, 102.0)
     assert waiting.due(shipping) == float("-inf")
+
+
+@given(st.lists(st.tuples(st.floats(0, 20_000), st.integers(1, 50_000)), max_size=100))
+def test_logs_cost_no_more_a_day_than_they_may(asked):
+    now, began, spent, per_day = 50.0, 50.0, 0, 200_000
+    allowance = Allowance(now)
+    for pause_s, size in asked:
+        now = max(now + pause_s, allowance.ready_at(per_day, now + pause_s))
+        allowance.spend(size, per_day, now)
+        spent += size
+        assert spent <= per_day * (1 + (now - began) / 86_400) + 50_000
+
+
+def test_an_allowance_that_is_used_up_comes_back_with_time():
+    allowance = Allowance(0.0)
+    allowance.spend(286_400, 86_400, 0.0)
+
+    assert allowance.ready_at(86_400, 0.0) == 200_000.0
+    assert allowance.ready_at(86_400, 199_000.0) == 200_000.0
+    assert allowance.ready_at(86_400, 300_000.0) == 300_000.0
+    assert allowance.ready_at(0, 5.0) == 5.0
+
+
+async def test_errors_that_never_end_do_not_cost_a_request_each():
+    clock, sent_at = Clock(), []
+    shipping = shares(flush_s=30.0, urgent_flush_s=3.0)
+    waiting = WaitingLines(Losses())
+    last = float("-inf")
+    for _ in range(600):  # one a second for ten minutes
+        clock.now += 1.0
+        waiting.add(entry(level=Level.ERROR), shipping, clock.now)
+        if waiting.due(shipping, last) <= clock.now:
+            waiting.take(shipping)
+            last = clock.now
+            sent_at.append(clock.now)
+
+    assert sent_at[0] == 104.0
+    assert len(sent_at) == 20
+
+
+async def test_a_day_that_is_used_up_keeps_lines_waiting():
+    clock = Clock()
+    async with Running(Sink(), shares(bytes_per_day=600), clock) as running:
+        for number in range(3):
+            running.shipper.take(entry(number))
+            for _ in range(20):
+                await asyncio.sleep(0)
+        assert (running.shipper.sent, running.shipper.waiting) == (1, 2)
+        clock.now += 86_400.0
+        running.shipper.take(entry(3))
+        await running.until(lambda: running.shipper.sent == 4)
 
 
 async def test_lines_arrive_once_in_their_order():

@@ -52,6 +52,17 @@ async def test_what_many_append_at_once_is_numbered_without_holes(tmp_path):
     assert sorted(stamp.sequence for (stamp,) in stamps) == list(range(1, 201))
 
 
+async def test_whoever_sends_hears_of_every_append_once_it_is_kept(tmp_path):
+    heard = []
+    async with opened(tmp_path, limit=1000) as outbox:
+        outbox.appended = lambda: heard.append(1)
+        await outbox.append(letters(1))
+        with pytest.raises(MessageTooLarge):
+            await outbox.append([Letter("t", bytes(2000))])
+
+    assert heard == [1]
+
+
 async def test_numbers_go_on_after_everything_was_confirmed_and_forgotten(tmp_path):
     async with opened(tmp_path) as outbox:
         await outbox.append(letters(1, 2, 3))

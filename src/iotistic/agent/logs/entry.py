@@ -19,7 +19,10 @@ class Level(StrEnum):
     @property
     def rank(self) -> int:
         """Its place among all, from the least."""
-        return tuple(Level).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {level: rank for rank, level in enumerate(Level)}
 
 
 class SourceType(StrEnum):

@@ -12,8 +12,6 @@ from iotistic.agent.logs.position import Position
 from iotistic.planning.model import Container
 
 _BREATH_LINES = 100
-_MOST_PER_S = 5000.0
-"""Lines of one container: some 5 % of a desktop's core, and a third of one of a Raspberry Pi 3."""
 _OF_ID = 12
 
 
@@ -28,8 +26,8 @@ class Prints(Protocol):
 class Reader:
     """Of one container, through all of its runs."""
 
-    def __init__(self, position: Position, take: Callable[[LogEntry], None]) -> None:
-        self.position, self._take = position, take
+    def __init__(self, position: Position, take: Callable[[LogEntry], None], lines_per_s: float) -> None:
+        self.position, self._take, self._lines_per_s = position, take, lines_per_s
         self._guesser = LevelGuesser()
         self._at, self._ordinal = -1, 0
         self.count = 0
@@ -39,7 +37,7 @@ class Reader:
         """Read until the container ends. Raises what the engine raises."""
         self._at = -1
         lines = engine.logs(one.id, since=self.position.resume(now, oldest))
-        breath = _Breath()
+        breath = _Breath(self._lines_per_s)
         try:
             async for line in lines:
                 entry = self._entry(one, line)
@@ -73,14 +71,14 @@ class Reader:
 class _Breath:
     """Lets others work between lines, and a container that never stops printing take no more than its part."""
 
-    def __init__(self) -> None:
-        self._lines = 0
+    def __init__(self, lines_per_s: float) -> None:
+        self._lines, self._lines_per_s = 0, lines_per_s
         self._began = time.monotonic()
 
     async def draw(self) -> None:
         self._lines += 1
         if self._lines >= _BREATH_LINES:
-            ahead_s = self._lines / _MOST_PER_S - (time.monotonic() - self._began)
+            ahead_s = self._lines / self._lines_per_s - (time.monotonic() - self._began)
             self._lines = 0
             await asyncio.sleep(max(ahead_s, 0.0))
             self._began = time.monotonic()

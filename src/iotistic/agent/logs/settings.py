@@ -28,12 +28,14 @@ class AgentLogSettings(Settings):
     """Percent of the warnings that are sent."""
     cloud_log_error_percent: float = Field(default=100.0, ge=0, le=100)
     """Percent of the errors that are sent."""
-    cloud_log_lines_per_minute: int = Field(default=120, ge=0)
+    cloud_log_bytes_per_day: int = Field(default=2_000_000, ge=0)
+    """Bytes that logs may cost a day in both directions, without TLS; more wait, then the oldest are dropped; 0 for no limit."""
+    cloud_log_lines_per_minute: int = Field(default=60, ge=0)
     """Lines of each container that are sent, after sampling, and as many at once; 0 for no limit."""
     cloud_log_flush_ms: int = Field(default=30_000, ge=10)
-    """Milliseconds that an ordinary line waits for others to be sent with: each request costs some 600 bytes."""
+    """Milliseconds that an ordinary line waits for others to be sent with: each request costs some 500 bytes."""
     cloud_log_urgent_flush_ms: int = Field(default=3_000, ge=10)
-    """Milliseconds that a warning or an error waits."""
+    """Milliseconds that a warning or an error waits after a silence."""
     cloud_log_buffer_bytes: int = Field(default=262_144, ge=32_768)
     """Bytes of lines that wait while the cloud is away; the oldest make room."""
     log_file_persistance: bool = False
@@ -63,6 +65,7 @@ class AgentLogSettings(Settings):
             is_enabled=self.enable_cloud_logging,
             shares={level: percent / 100 for level, percent in percents.items()},
             lines_per_minute=self.cloud_log_lines_per_minute,
+            bytes_per_day=self.cloud_log_bytes_per_day,
             flush_s=self.cloud_log_flush_ms / 1000,
             urgent_flush_s=self.cloud_log_urgent_flush_ms / 1000,
             buffer_bytes=self.cloud_log_buffer_bytes,

@@ -13,6 +13,7 @@ from iotistic.agent.logs.entry import Level, LogEntry, Source, SourceType
 
 _ALL: Mapping[Level, float] = {Level.DEBUG: 0.01, Level.INFO: 0.1, Level.WARN: 1.0, Level.ERROR: 1.0}
 _MOST_SERVICES = 256
+_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,37 @@ class Shipping:
     lowest: Level = Level.DEBUG
     shares: Mapping[Level, float] = field(default_factory=lambda: dict(_ALL))
     """How many of the lines of containers, by level; of the agent's own all but those for debugging."""
-    lines_per_minute: int = 120
+    lines_per_minute: int = 60
     """Of each service, with as many at once; 0 for no limit."""
     flush_s: float = 30.0
     urgent_flush_s: float = 3.0
-    """For errors and warnings."""
+    """For errors and warnings after a silence; no two requests follow each other sooner than `flush_s` unless
+    there is a whole batch."""
+    bytes_per_day: int = 2_000_000
+    """Sent and received for logs, with as many at once; 0 for no limit."""
     batch_lines: int = 100
     buffer_bytes: int = 256 * 1024
     is_compressed: bool = True
+
+
+class Allowance:
+    """How much data logs may cost: so many bytes a day, in one go or spread over it."""
+
+    def __init__(self, now: float) -> None:
+        self._spent, self._at = 0.0, now
+
+    def spend(self, count: int, per_day: int, now: float) -> None:
+        """Note bytes that went."""
+        self._spent = self._left_to_regain(per_day, now) + count
+        self._at = now
+
+    def ready_at(self, per_day: int, now: float) -> float:
+        """Return when a request may go: at once while anything is left."""
+        over = self._left_to_regain(per_day, now) - per_day
+        return now + over * _DAY_S / per_day if per_day and over > 0 else now
+
+    def _left_to_regain(self, per_day: int, now: float) -> float:
+        return max(self._spent - (now - self._at) * per_day / _DAY_S, 0.0)
 
 
 class Reason(StrEnum):

@@ -45,13 +45,16 @@ class WaitingLines:
         while self.bytes > shipping.buffer_bytes and len(self._lines) > 1:
             self._losses.add(self._drop().entry_of)
 
-    def due(self, shipping: Shipping) -> float:
-        """Return when lines are to be sent; infinity while there are none, and the past when they fill a batch."""
+    def due(self, shipping: Shipping, sent_at: float = float("-inf")) -> float:
+        """Return when lines are to be sent; infinity while there are none, and the past when they fill a batch.
+
+        `sent_at` is when some were sent last.
+        """
         if not self._lines:
             return float("inf")
         if len(self._lines) >= shipping.batch_lines or self.bytes >= shipping.buffer_bytes // 2:
             return float("-inf")
-        return min(self._lines[0].due, self._urgent_due)
+        return min(self._lines[0].due, max(self._urgent_due, sent_at + shipping.flush_s))
 
     def take(self, shipping: Shipping) -> Batch:
         """Take the oldest, as many as go together."""
