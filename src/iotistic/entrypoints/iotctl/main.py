@@ -1,0 +1,67 @@
+"""The command line `iotctl`: finds the verb, and turns what goes wrong into a message and a code.
+
+Messages, `--json` and exit codes are those of `iotistic` (docs/reference/cli.md).
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError
+
+from iotistic.entrypoints.cli import UsageInvalid, report
+from iotistic.entrypoints.iotctl import apps, config, device, logs, provision, services
+from iotistic.kernel.errors import IotisticError
+
+_INTERRUPTED = 130
+_PIPE_CLOSED = 141
+
+
+def build_app() -> App:
+    """Return every verb."""
+    app = App(
+        name="iotctl",
+        help="Control the agent on this device.",
+        version=device.own_version,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+    )
+    app.command(device.status)
+    app.command(device.diagnostics, name=["diagnostics", "diag"])
+    app.command(device.plan)
+    app.command(device.restart)
+    for part in (logs.app, apps.app, services.app, config.app, provision.app):
+        app.command(part)
+    app.command(provision.deprovision)
+    app.command(provision.factory_reset, name="factory-reset")
+    app.command(device.version)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one verb and exit the process with its code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except IotisticError as exc:
+        report(exc, as_json="--json" in arguments)
+        code = exc.exit_code
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except BrokenPipeError:
+        # Python would complain once more when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _PIPE_CLOSED
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] == "help":
+        arguments = [*arguments[1:], "--help"]
+    try:
+        result = build_app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as exc:
+        raise UsageInvalid(str(exc).strip(), hint="see `iotctl help`") from exc
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,78 @@
+"""`iotctl provision`, `deprovision` and `factory-reset`."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from iotistic.entrypoints.commands.options import AsJson
+from iotistic.entrypoints.iotctl.asking import Yes, confirm
+from iotistic.entrypoints.iotctl.client import Document, ask
+from iotistic.entrypoints.output import emit
+
+app = App(
+    name="provision", help="Bring this device into a fleet; `provision status`.", help_format="plaintext"
+)
+
+_PATIENCE_S = 180.0
+_COLUMNS = {
+    "provisioned": "provisioned",
+    "state": "state",
+    "uuid": "uuid",
+    "device id": "deviceId",
+    "device name": "deviceName",
+    "cloud": "apiEndpoint",
+    "provisioning key": "hasProvisioningKey",
+    "mqtt": "mqttConfigured",
+}
+
+
+@app.default
+def provision(
+    key: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    api: Annotated[str | None, Parameter(help="Base URL of the cloud.")] = None,
+    name: Annotated[str | None, Parameter(help="Name of the device.")] = None,
+    device_type: Annotated[str | None, Parameter(name="--type", help="Kind of the device.")] = None,
+    application: Annotated[str | None, Parameter(help="Id of the application that it is to run.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Bring this device into a fleet.
+
+    Parameters
+    ----------
+    key
+        Provisioning key of the fleet; `-` reads it from standard input, where no list of processes shows it.
+    """
+    secret = sys.stdin.readline().strip() if key == "-" else key
+    given = {
+        "provisioningApiKey": secret,
+        "apiEndpoint": api,
+        "deviceName": name,
+        "deviceType": device_type,
+        "applicationId": application,
+    }
+    body = {field: value for field, value in given.items() if value is not None}
+    _tell(ask("POST", "/v1/provision", body=body, answer_within_s=_PATIENCE_S), json=json)
+
+
+@app.command
+def status(*, json: AsJson = False) -> None:
+    """Say how far this device is with its cloud."""
+    _tell(ask("GET", "/v1/provision/status"), json=json)
+
+
+def deprovision(*, json: AsJson = False) -> None:
+    """Leave the fleet; the device keeps its uuid and its key, and can come back as itself."""
+    _tell(ask("POST", "/v1/deprovision", body={}, answer_within_s=_PATIENCE_S), json=json)
+
+
+def factory_reset(*, yes: Yes = False, json: AsJson = False) -> None:
+    """Leave the fleet and forget everything but the uuid; asks first."""
+    confirm("The device will forget its fleet, its apps and its settings.", yes=yes)
+    _tell(ask("POST", "/v1/factory-reset", body={}, answer_within_s=_PATIENCE_S), json=json)
+
+
+def _tell(found: Document, *, json: bool) -> None:
+    emit(found if json else {name: found.get(field) for name, field in _COLUMNS.items()}, json=json)

@@ -1,0 +1,73 @@
+"""Where iotctl finds the agent, and the key that it shows."""
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+
+from iotistic.agent.local_api.address import KEY_FILE, PORT
+from iotistic.kernel.errors import Invalid
+from iotistic.kernel.home import HomeSettings
+
+
+class AddressInvalid(Invalid):
+    """DEVICE_API_URL is no address."""
+
+    code = "device_api.address_invalid"
+
+
+class IotctlSettings(HomeSettings):
+    """How an agent is reached."""
+
+    device_api_url: str = ""
+    """Base URL of a device API; without it the agent on this machine is asked."""
+    device_api_port: int = Field(default=PORT, ge=1, le=65_535)
+    """Port of the device API on this machine."""
+    api_key: SecretStr | None = None
+    """The key of the device API; without it, the one in the agent's folder, for an agent on this machine."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """An agent: base URL and key, which may be empty."""
+
+    url: str
+    key: str
+
+
+def place_of(settings: IotctlSettings) -> Place:
+    """Return where the agent is. The key in this machine's folder is shown to nobody else. Raises AddressInvalid."""
+    url = _checked(settings.device_api_url) or f"http://127.0.0.1:{settings.device_api_port}"
+    if settings.api_key is not None:
+        return Place(url, settings.api_key.get_secret_value())
+    return Place(url, _kept_key(settings) if _is_here(url) else "")
+
+
+def _checked(text: str) -> str:
+    """Return a base URL without the version that older settings have at its end."""
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise AddressInvalid(hint=f"DEVICE_API_URL is to be like http://127.0.0.1:{PORT}")
+    return text.rstrip("/").removesuffix("/v1").removesuffix("/v2").rstrip("/")
+
+
+def _is_here(url: str) -> bool:
+    name = urlsplit(url).hostname or ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _kept_key(settings: IotctlSettings) -> str:
+    try:
+        return (settings.home.path / "agent" / KEY_FILE).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return ""
