@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from iotistic.entrypoints.agent.assembly import AgentProcessSettings
+from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.entrypoints.api import ApiSettings
 from iotistic.entrypoints.authority import AuthoritySettings as AuthorityClientSettings
 from iotistic.entrypoints.broker import BrokerSettings
@@ -54,6 +54,12 @@ _TITLES = {
     "Mqtt": "Broker",
     "Pki": "HTTPS of the certificate authority",
     "Authority": "Certificate authority",
+    "Mqtt link": "The agent's broker",
+    "Interval": "The agent's intervals",
+    "Agent log": "The agent's logs",
+    "Sensor": "The agent's sensors",
+    "Device api": "Device API",
+    "Job": "Jobs",
 }
 # Not a fact about the setting, but about whoever runs this script.
 _DEFAULTS = {"IOTISTIC_HOME": "`$XDG_STATE_HOME/iotistic`, else `~/.local/state/iotistic`"}

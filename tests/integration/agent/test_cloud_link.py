@@ -221,7 +221,7 @@ async def test_the_cloud_gets_what_changed_and_figures_now_and_then() -> None:
             metrics=lambda: {"cpu_usage": 3.5},
             clock=time.time,
             chance=lambda: 0.5,
-            metrics_every_s=3600,
+            metrics_every_s=lambda: 3600.0,
         )
         task = asyncio.create_task(teller.run())
         await until(lambda: double.known.get("cpu_usage") == 3.5)

@@ -41,7 +41,7 @@ class Teller:
         metrics: Callable[[], Mapping[str, Any]],
         clock: Callable[[], float],
         chance: Callable[[], float],
-        metrics_every_s: float = 300.0,
+        metrics_every_s: Callable[[], float] = lambda: 300.0,
         deltas: Deltas | None = None,
     ) -> None:
         self._sink, self._pace, self._clock, self._chance = sink, pace, clock, chance
@@ -92,4 +92,4 @@ class Teller:
         now = self._clock()
         if now >= self._metrics_at:
             await self._sink.report({"is_online": True, **self._metrics()}, Purpose.METRICS)
-            self._metrics_at = now + self._metrics_every_s
+            self._metrics_at = now + self._metrics_every_s()

@@ -43,6 +43,8 @@ class Surroundings:
     health: Callable[[Current], Current] = lambda current: current
     """Adds to containers what probes say."""
     save: Callable[[Record], Awaitable[None]] | None = None
+    noticed: Callable[[], None] = lambda: None
+    """Hears when something is not as it was at the look before: it is time to report."""
 
 
 @dataclass
@@ -135,7 +137,10 @@ class Reconciler:
         # Probes that a living container was changed to are the ones that are asked.
         seen = around.health(self._record.known(await self._engine.observe()))
         now = around.clock()
-        self.standing.current = current = self._record.seen(seen, now)
+        before, current = self.standing.current, self._record.seen(seen, now)
+        self.standing.current = current
+        if current != before:
+            self._around.noticed()
         facts = self._record.facts(
             now,
             locked=around.locked(),
@@ -219,6 +224,8 @@ class Reconciler:
 
     def _note(self, steps: list[Step]) -> None:
         before, self.standing.steps = self.standing.steps, steps
+        if steps != before:
+            self._around.noticed()
         is_settled = not self._under_way and all(isinstance(step, Noop) for step in steps)
         if not is_settled:
             self.standing.settled_at = None

@@ -4,7 +4,7 @@ import concurrent.futures
 import contextlib
 import shutil
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,9 +23,8 @@ from iotistic.agent.reconcile.reconciler import Reconciler, Surroundings
 from iotistic.agent.reconcile.record import Record
 from iotistic.agent.store.store import Store
 from iotistic.kernel.errors import Unavailable
-from iotistic.kernel.home import HomeSettings
-from iotistic.kernel.logging import LogSettings
 from iotistic.kernel.settings import Settings
+from iotistic.planning.facts import Facts
 from iotistic.planning.model import Current
 
 log = structlog.get_logger()
@@ -61,15 +60,6 @@ class AgentSettings(Settings):
     """Percent of the disk in use from which images that nothing needs are removed at once."""
 
 
-class AgentProcessSettings(AgentSettings, HomeSettings, LogSettings):
-    """Settings of an agent, and where it keeps what it knows."""
-
-    @property
-    def data(self) -> Path:
-        """The agent's own folder."""
-        return self.home.path / "agent"
-
-
 @dataclass(frozen=True)
 class Agent:
     """The parts of one agent."""
@@ -78,6 +68,17 @@ class Agent:
     store: Store
     record: Record
     reconciler: Reconciler
+    locks: FileLocks
+    around: Surroundings
+
+    def facts(self) -> Facts:
+        """Return what a plan would be made with now."""
+        return self.record.facts(
+            self.around.clock(),
+            locked=self.locks.locked(),
+            disk_is_full=self.around.disk_is_full(),
+            shares_ports=self.engine.shares_ports,
+        )
 
 
 def choose_engine(settings: AgentSettings, locks: FileLocks | None = None) -> Engine:
@@ -101,10 +102,12 @@ async def open_agent(
     *,
     engine: Engine | None = None,
     disk: concurrent.futures.Executor | None = None,
+    noticed: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[Agent]:
     """Yield an agent that is ready to run. Raises DockerMissing and what the store raises.
 
-    Agents of one process are given engines of their own, and share threads for the `disk`.
+    Agents of one process are given engines of their own, and share threads for the `disk`. `noticed` hears
+    that something on the device is not as it was.
     """
     _make(data)
     store = await Store.open(data / "agent.sqlite", executor=disk)
@@ -124,12 +127,13 @@ async def open_agent(
             disk_is_full=lambda: _is_full(data, watermark),
             health=health.of,
             save=store.record.save,
+            noticed=noticed,
         )
         every_s = settings.reconciliation_interval_ms / 1000
         reconciler = Reconciler(engine, Executor(engine, locks), record, around, look_every_s=every_s)
         health.watch(engine, reconciler)
         log.info("agent.opened", engine=engine.name, data=str(data))
-        yield Agent(engine, store, record, reconciler)
+        yield Agent(engine, store, record, reconciler, locks, around)
         await store.record.save(record)
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json as jsonlib
+import os
 import signal
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +16,9 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from iotistic.agent.reporting.services import describe_apps
-from iotistic.entrypoints.agent.assembly import (
-    Agent,
-    AgentProcessSettings,
-    EngineKind,
-    choose_engine,
-    open_agent,
-)
+from iotistic.entrypoints.agent.assembly import Agent, EngineKind, choose_engine
+from iotistic.entrypoints.agent.process import AgentProcess, open_process
+from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.entrypoints.commands.options import AsJson
 from iotistic.entrypoints.output import emit
 from iotistic.kernel.errors import Invalid
@@ -69,7 +67,7 @@ def plan(target: Path, *, engine: EngineKind | None = None, json: AsJson = False
 
 @app.command
 def run(
-    target: Path,
+    target: Path | None = None,
     *,
     engine: EngineKind | None = None,
     data: Path | None = None,
@@ -77,27 +75,34 @@ def run(
     within: Annotated[float, Parameter(validator=Number(gt=0))] = 300.0,
     json: AsJson = False,
 ) -> int:
-    """Keep this machine's containers equal to a target state, until Ctrl-C. A changed file is taken up at once.
+    """Keep this machine's containers equal to a target state, until Ctrl-C.
+
+    The target comes from the cloud that the device belongs to (CLOUD_API_ENDPOINT and PROVISIONING_KEY at the
+    first start, or `iotctl provision`), or from a file, whose changes are taken up at once.
 
     Parameters
     ----------
     target
-        File with a target state (JSON).
+        File with a target state (JSON); the cloud is left alone then.
     engine
         What runs containers (default: AGENT_ENGINE, or Docker when its socket is there).
     data
-        Folder of the agent's database (default: agent/ in IOTISTIC_HOME).
+        Folder of the agent's database (default: CONFIG_DIR, or agent/ in IOTISTIC_HOME).
     once
-        End as soon as nothing is left to be done; status 1 when something could not be done.
+        End as soon as nothing is left to be done; status 1 when something could not be done. Needs a file.
     within
         Seconds that --once waits at most.
     """
     settings = load_settings(AgentProcessSettings, agent_engine=engine)
     configure_logging(settings, process="agent")
-    wanted = read_file(target)
-    return asyncio.run(
-        _run(settings, data or settings.data, target, wanted, within if once else None, json=json)
-    )
+    if once and target is None:
+        raise TargetInvalid("--once needs a file with a target state")
+    running = Running(settings, data or settings.data, target, within if once else None, json=json)
+    status = asyncio.run(running.run(None if target is None else read_file(target)))
+    if running.again.is_set():
+        log.info("agent.restarting")
+        os.execv(sys.executable, [sys.executable, "-m", "iotistic", *sys.argv[1:]])  # noqa: S606  ourselves
+    return status
 
 
 def read_file(path: Path) -> Target:
@@ -125,35 +130,65 @@ async def _planned(settings: AgentProcessSettings, target: Target) -> list[Step]
     return plan_steps(current, target, Facts(now=time.time(), shares_ports=engine.shares_ports))
 
 
-async def _run(
-    settings: AgentProcessSettings,
-    data: Path,
-    path: Path,
-    wanted: Target,
-    within_s: float | None,
-    *,
-    json: bool,
-) -> int:
-    async with open_agent(settings, data) as agent:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        agent.reconciler.declare(wanted)
-        working = asyncio.create_task(agent.reconciler.run())
-        waiting = _until_settled(agent, within_s) if within_s is not None else _follow_file(agent, path)
-        beside = asyncio.create_task(waiting)
-        ended = asyncio.create_task(stop.wait())
+class Running:
+    """One run of an agent; `again` is set when somebody asked for another one."""
+
+    def __init__(
+        self,
+        settings: AgentProcessSettings,
+        data: Path,
+        path: Path | None,
+        within_s: float | None,
+        *,
+        json: bool,
+    ) -> None:
+        self._settings, self._data, self._path = settings, data, path
+        self._within_s, self._json = within_s, json
+        self._stop = asyncio.Event()
+        self.again = asyncio.Event()
+
+    async def run(self, wanted: Target | None) -> int:
+        """Run until a signal, or, with a time to settle within, until the device is settled."""
+        opened = open_process(
+            self._settings, self._data, follows_cloud=self._path is None, restart=self._restart
+        )
+        async with opened as process:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+            if wanted is not None:
+                process.declare(wanted)
+            await self._work(process)
+            if self._path is None:
+                return 0
+            _show(process.agent, json=self._json)
+            standing = process.agent.reconciler.standing
+            return int(self._within_s is not None and (bool(standing.steps) or standing.settled_at is None))
+
+    async def _work(self, process: AgentProcess) -> None:
+        working = asyncio.create_task(process.run())
+        beside = asyncio.create_task(self._beside(process))
+        ended = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait((working, beside, ended), return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                working.result()
+            for task in (working, beside):
+                if task.done():
+                    task.result()
         finally:
             for task in (working, beside, ended):
                 task.cancel()
             await asyncio.gather(working, beside, ended, return_exceptions=True)
-        _show(agent, json=json)
-        left = agent.reconciler.standing.steps
-        return int(within_s is not None and (bool(left) or agent.reconciler.standing.settled_at is None))
+
+    async def _beside(self, process: AgentProcess) -> None:
+        if self._within_s is not None:
+            await _until_settled(process.agent, self._within_s)
+        elif self._path is not None:
+            await _follow_file(process, self._path)
+        else:
+            await self._stop.wait()
+
+    def _restart(self) -> None:
+        self.again.set()
+        self._stop.set()
 
 
 async def _until_settled(agent: Agent, within_s: float) -> None:
@@ -163,14 +198,14 @@ async def _until_settled(agent: Agent, within_s: float) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def _follow_file(agent: Agent, path: Path) -> None:
+async def _follow_file(process: AgentProcess, path: Path) -> None:
     seen = _changed_at(path)
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
         changed = _changed_at(path)
         if changed not in (None, seen):
             seen = changed
-            _take(agent, path)
+            _take(process, path)
 
 
 def _changed_at(path: Path) -> int | None:
@@ -181,9 +216,9 @@ def _changed_at(path: Path) -> int | None:
         return None
 
 
-def _take(agent: Agent, path: Path) -> None:
+def _take(process: AgentProcess, path: Path) -> None:
     try:
-        agent.reconciler.declare(read_file(path))
+        process.declare(read_file(path))
     except TargetInvalid as exc:
         log.warning("target.refused", reason=exc.message)
     else:

@@ -1,0 +1,288 @@
+"""The agent as one process: its parts put together, and run until it is told to stop.
+
+    target file or cloud -> Operations -> Reconciler -> engine
+    scenarios -> Publisher -> outbox -> Dispatcher -> MQTT
+    containers, own log -> LogHub -> files, cloud
+
+Until a target was declared nothing is touched: a device that lost its memory does not know what is to go.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from iotistic.agent.device_config import DeviceConfig
+from iotistic.agent.link.announcements import Announcements
+from iotistic.agent.link.broker import BrokerAddress, find_broker
+from iotistic.agent.link.connecting import Surroundings as LinkAround
+from iotistic.agent.link.dispatch import Dispatcher
+from iotistic.agent.link.errors import CloudUnavailable
+from iotistic.agent.link.mqtt import MqttLink
+from iotistic.agent.local_api.address import KEY_FILE
+from iotistic.agent.local_api.key import LocalKey
+from iotistic.agent.local_api.server import DeviceApi
+from iotistic.agent.local_config.config import LocalConfig
+from iotistic.agent.logs.collector import LogCollector
+from iotistic.agent.logs.files import LogFiles
+from iotistic.agent.logs.hub import LogHub
+from iotistic.agent.logs.own import OwnLog
+from iotistic.agent.logs.shipper import LogShipper
+from iotistic.agent.logs.watched import Watched
+from iotistic.agent.metrics.machine import Observer
+from iotistic.agent.operations.operations import Operations
+from iotistic.agent.operations.room import Room
+from iotistic.agent.provisioning.provisioner import Around as ProvisioningAround
+from iotistic.agent.provisioning.provisioner import Provisioner
+from iotistic.agent.scenarios.scenarios import Scenarios
+from iotistic.agent.sensors.publisher import Gathering, Publisher
+from iotistic.agent.store.device import Identity
+from iotistic.entrypoints.agent.assembly import Agent, open_agent
+from iotistic.entrypoints.agent.faces import api_parts, concerned
+from iotistic.entrypoints.agent.reports import DeviceReport, os_version
+from iotistic.entrypoints.agent.session import CloudSession, Device, Wishes
+from iotistic.entrypoints.agent.settings import AgentProcessSettings
+from iotistic.entrypoints.catalogue import version
+from iotistic.planning.model import Target
+from iotistic.planning.target import read_target
+
+_clock, _chance = time.time, random.random
+Part = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What had to be read from disk first."""
+
+    agent: Agent
+    identity: Identity
+    config: LocalConfig
+    provisioner: Provisioner
+    operations: Operations
+    key: LocalKey
+
+
+class AgentProcess:
+    """One agent. `follows_cloud` is False when a file says what is wanted; made by `open_process`."""
+
+    def __init__(
+        self,
+        settings: AgentProcessSettings,
+        opened: Opened,
+        data: Path,
+        hub: LogHub,
+        *,
+        follows_cloud: bool,
+        restart: Callable[[], None] | None,
+    ) -> None:
+        self.settings, self.agent, self.identity = settings, opened.agent, opened.identity
+        self.config, self.provisioner, self.operations = opened.config, opened.provisioner, opened.operations
+        self.hub, self.follows_cloud, self.restart = hub, follows_cloud, restart
+        self.wishes = Wishes()
+        self.session: CloudSession | None = None
+        self._declared = asyncio.Event()
+        agent, store, uuid = self.agent, self.agent.store, self.identity.uuid
+        self.link = MqttLink(self.broker, None, LinkAround(spread_s=settings.mqtt_reconnect_spread_s))
+        self.dispatcher = Dispatcher(store.outbox, self.link, uuid)
+        self.publisher = Publisher(self._append, uuid, _clock, _gathering(settings))
+        self.scenarios = Scenarios(settings.simulation, uuid, publish=self.publisher.publish, clock=_clock)
+        self.observer = Observer(data)
+        self.report = DeviceReport(
+            agent.reconciler,
+            agent.record,
+            self.observer,
+            self.wanted,
+            collect_processes=settings.collect_top_processes,
+        )
+        self.shipper = LogShipper(self, settings.shipping, clock=_clock, chance=_chance)
+        self._collector = LogCollector(
+            agent.engine, Watched(agent.reconciler), hub.add, _clock, memory=store.metadata
+        )
+        self._announcements = Announcements(self.link, uuid, concerned(self))
+        self.link.on(f"iot/device/{uuid}/jobs/+/update/accepted", self._hear_job)
+        self._files = _log_files(settings, data)
+        self.api = DeviceApi(api_parts(self), opened.key, settings.policy, settings.device_api_port)
+        hub.listen(self.shipper.take)
+        if self._files is not None:
+            hub.listen(self._files.take)
+        self.wishes.listeners.append(self._wished)
+        self._wished(self.wishes.config)
+
+    def declare(self, target: Target) -> None:
+        """Take a target; the first one lets the reconciler begin."""
+        self.operations.declare(target)
+        self._declared.set()
+
+    async def run(self) -> None:
+        """Work until cancelled; a part that fails ends all, so that whoever started the agent hears of it."""
+        parts: list[Part] = [
+            self._reconcile,
+            self.operations.run,
+            self.api.run,
+            self.link.run,
+            self._announcements.run,
+            self.dispatcher.run,
+            self.publisher.run,
+            self.scenarios.run,
+            self._collector.run,
+            self.shipper.run,
+        ]
+        if self._files is not None:
+            parts.append(self._files.run)
+        if self.follows_cloud:
+            await self._begin_with_kept()
+            parts += [self.provisioner.run, self._follow_cloud]
+        async with asyncio.TaskGroup() as tasks:
+            for part in parts:
+                tasks.create_task(_awaited(part))
+
+    async def send_logs(self, lines: bytes, *, is_gzip: bool) -> None:
+        """Send lines to the cloud that there is. Raises CloudUnavailable and the errors of the link."""
+        if self.session is None:
+            raise CloudUnavailable("the device belongs to no cloud")
+        await self.session.logs.send_logs(lines, is_gzip=is_gzip)
+
+    def broker(self) -> BrokerAddress | None:
+        """Return the broker that the device is to speak to now. Raises BrokerUnusable."""
+        return find_broker(self.identity, self.settings.own_broker())
+
+    def noticed(self) -> None:
+        """Hear that something on the device changed."""
+        if self.session is not None:
+            self.session.teller.changed()
+
+    def wanted(self) -> Mapping[str, Any]:
+        """Return the target document in force."""
+        return {} if self.session is None else self.session.wanted()
+
+    def _hear_job(self, topic: str, payload: bytes) -> None:
+        if self.session is not None:
+            self.session.jobs.hear(topic, payload)
+
+    async def _append(self, letters: Any) -> object:
+        if not self.settings.enable_sensor_publish or self.wishes.config.sensor_publish is False:
+            return None
+        return await self.dispatcher.append(letters)
+
+    async def _reconcile(self) -> None:
+        await self._declared.wait()
+        await self.agent.reconciler.run()
+
+    async def _begin_with_kept(self) -> None:
+        """Work on what was wanted last, also without a cloud: leaving a fleet stops no service."""
+        kept = await self.agent.store.target.load()
+        if kept is not None:
+            target, faults = read_target(kept.document)
+            if not faults:
+                self.declare(target)
+
+    async def _follow_cloud(self) -> None:
+        while True:
+            self._identified(await self.provisioner.until(provisioned=True))
+            speaking = asyncio.create_task(self._speak())
+            leaving = asyncio.create_task(self.provisioner.until(provisioned=False))
+            try:
+                await asyncio.wait((speaking, leaving), return_when=asyncio.FIRST_COMPLETED)
+                if speaking.done():
+                    speaking.result()
+                self._identified(leaving.result())
+            finally:
+                for task in (speaking, leaving):
+                    task.cancel()
+                await asyncio.gather(speaking, leaving, return_exceptions=True)
+
+    async def _speak(self) -> None:
+        device = Device(
+            self.agent.store,
+            self.settings,
+            self.link,
+            self.report,
+            self.wishes,
+            self.declare,
+            lambda: self.scenarios.disturb(self.report.metrics()),
+            {"deviceType": self.identity.device_type, "agentVersion": version()},
+        )
+        self.session = await CloudSession.open(device, self.identity)
+        self._wished(self.wishes.config)
+        try:
+            await self.session.run()
+        finally:
+            self.session = None
+            self._wished(self.wishes.config)
+
+    def _identified(self, identity: Identity) -> None:
+        self.identity = identity
+        self.link.renew()
+
+    def _wished(self, config: DeviceConfig) -> None:
+        shipping = self.settings.shipping
+        wanted = shipping.is_enabled if config.remote_logging is None else config.remote_logging
+        self.shipper.shipping = replace(shipping, is_enabled=wanted and self.session is not None)
+
+
+@contextlib.asynccontextmanager
+async def open_process(
+    settings: AgentProcessSettings,
+    data: Path,
+    *,
+    follows_cloud: bool,
+    restart: Callable[[], None] | None = None,
+) -> AsyncGenerator[AgentProcess]:
+    """Yield an agent that is ready to run; `restart` is told when somebody wants another process.
+
+    Raises DockerMissing, RequestInvalid and what the store raises.
+    """
+    hub = LogHub(_clock, most=settings.max_logs, most_age_s=settings.log_max_age / 1000)
+    listeners: list[Callable[[], None]] = []
+
+    def noticed() -> None:
+        for listener in listeners:
+            listener()
+
+    with OwnLog(hub.add, _clock).listening():
+        async with open_agent(settings, data, noticed=noticed) as agent:
+            config = await LocalConfig.open(agent.store.metadata, settings.given())
+            changed = settings.with_local(config.local)
+            opened = await _opened(changed, agent, config, data, follows_cloud=follows_cloud)
+            process = AgentProcess(changed, opened, data, hub, follows_cloud=follows_cloud, restart=restart)
+            listeners.append(process.noticed)
+            yield process
+
+
+async def _opened(
+    settings: AgentProcessSettings, agent: Agent, config: LocalConfig, data: Path, *, follows_cloud: bool
+) -> Opened:
+    store = agent.store
+    facts = replace(
+        settings.device_facts(),
+        os_version=settings.os_version or os_version(),
+        agent_version=settings.agent_version or version(),
+    )
+    provisioner = await Provisioner.open(store, ProvisioningAround(_clock, _chance, facts))
+    if follows_cloud:
+        await provisioner.begin_with(settings.provisioning_request())
+    key = LocalKey(store.device, data / KEY_FILE)
+    await key.ensure(settings.given_key)
+    room = Room(agent.reconciler, agent.record, store.metadata, agent.locks, store.record.save)
+    operations = await Operations.open(room)
+    return Opened(agent, await store.device.load(), config, provisioner, operations, key)
+
+
+def _gathering(settings: AgentProcessSettings) -> Gathering:
+    return Gathering(
+        settings.sensor_batch_messages, settings.sensor_batch_ms / 1000, settings.sensor_buffer_bytes
+    )
+
+
+def _log_files(settings: AgentProcessSettings, data: Path) -> LogFiles | None:
+    if not settings.keeps_log_files:
+        return None
+    return LogFiles(settings.log_dir or data / "logs", max_bytes=settings.max_log_file_size)
+
+
+async def _awaited(part: Part) -> None:
+    await part()
