@@ -85,3 +85,14 @@ def test_what_cannot_be_written_soon_enough_is_counted(tmp_path):
 
     assert 0 < files.lost < 100
     assert files._held_bytes <= 1 << 20
+
+
+async def test_files_may_be_switched_off_and_on(tmp_path):
+    files = LogFiles(tmp_path)
+    files.is_enabled = False
+    files.take(entry(1))
+    files.is_enabled = True
+    files.take(entry(2))
+    await run_once(files)
+
+    assert numbers(files.path) == [2]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotistic.agent.logs.entry import Level
-from iotistic.agent.logs.level import LevelGuesser, stated
+from iotistic.agent.logs.level import LevelGuesser, level_named, stated
 
 D, I, W, E = Level.DEBUG, Level.INFO, Level.WARN, Level.ERROR  # noqa: E741
 
@@ -86,3 +86,10 @@ def test_no_line_takes_long(text):
     guesser = LevelGuesser()
     for _ in range(200):  # a pattern that backtracks would take minutes
         guesser.guess(text, is_stderr=False)
+
+
+@pytest.mark.parametrize(
+    ("word", "level"), [("warning", W), ("WARN", W), ("fatal", E), ("debug", D), ("odd", None)]
+)
+def test_a_level_has_many_names(word, level):
+    assert level_named(word) is level

@@ -28,6 +28,8 @@ class LogFiles:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._is_failing = False
+        self.is_enabled = True
+        """Whether lines are taken; may be changed at any time, as the cloud wishes."""
         self.lost = 0
         """Lines that are in no file."""
 
@@ -38,6 +40,8 @@ class LogFiles:
 
     def take(self, entry: LogEntry) -> None:
         """Take a line; a listener of the hub."""
+        if not self.is_enabled:
+            return
         line = entry.written()
         if self._held_bytes + len(line) > _MOST_HELD:
             self.lost += 1

@@ -51,6 +51,11 @@ class LevelGuesser:
         return level
 
 
+def level_named(word: str) -> Level | None:
+    """Return the level that a word means (`warning`, `fatal`), None for none."""
+    return _WORDS.get(word.lower())
+
+
 def stated(text: str) -> Level | None:
     """Return the level that a line itself states, None for none."""
     if text.startswith("{") and _LEAST_READ < len(text) <= _MOST_READ:
