@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from tests.integration.agent.agent_broker import TOPIC, UUID, address, agent_place, until
+from tests.integration.agent.tollgate import Tollgate
 
 from iotistic.agent.link.announcements import Announcements, Concerned
 from iotistic.agent.link.budget import Purpose
@@ -15,6 +16,7 @@ from iotistic.agent.link.errors import (
     CloudUnavailable,
     MqttOffline,
     MqttPublishRefused,
+    MqttUnanswered,
     MqttUnheard,
     MqttUnsendable,
 )
@@ -56,12 +58,13 @@ async def test_what_is_published_arrives_with_its_properties(place):
 
 
 async def test_messages_are_heard_by_whom_they_concern(place):
-    heard = []
+    heard, came = [], []
     async with place.link() as link:
+        link.watch(came.append)
         link.on(f"iot/device/{UUID}/jobs/+", lambda topic, payload: heard.append((topic[-4:], payload)))
         await until(lambda: link.is_online)
         link.on(f"iot/device/{UUID}/state/notify", lambda topic, payload: heard.append(("new", payload)))
-        await until(lambda: link.is_online)
+        await until(lambda: came == [True, False, True])
         await asyncio.to_thread(place.say, f"iot/device/{UUID}/jobs/next", b"1")
         await asyncio.to_thread(place.say, f"iot/device/{UUID}/state/notify", b"2")
         await until(lambda: len(heard) == 2)
@@ -183,6 +186,22 @@ async def test_a_broker_that_another_authority_vouches_for_is_spoken_to_only_whe
         await until(lambda: link.is_online)
 
     assert not before
+
+
+async def test_a_connection_that_went_deaf_is_given_up_once_an_answer_is_due(place):
+    place.listener("iot/#")
+    async with Tollgate(place.address.port).open() as gate:
+        place.address = replace(place.address, port=gate.port)
+        async with place.online() as link:
+            gate.is_deaf = True
+            with pytest.raises(MqttUnanswered):
+                await link.publish(TOPIC, b"1", T, within_s=0.2)
+            before = link.is_online
+            gate.is_deaf = False
+            await link.publish(TOPIC, b"2", T)
+
+    assert not before
+    assert gate.tolls.connections == 2
 
 
 async def test_a_wrong_password_is_not_tried_over_and_over(place):

@@ -12,7 +12,7 @@ from iotistic.agent.store.outbox_rows import Letter, Stamp
 
 
 class Dispatcher:
-    """Of one device. `clock` is monotonic, `chance` between 0 and 1."""
+    """Of one device, and the one that hears when its outbox was added to."""
 
     def __init__(
         self,
@@ -43,13 +43,8 @@ class Dispatcher:
         return self._sender.put_off
 
     async def append(self, letters: Iterable[Letter]) -> list[Stamp]:
-        """Keep messages, and send them without waiting for the next look. Raises what the outbox raises.
-
-        Whoever appends to the outbox itself is noticed within `look_every_s`.
-        """
-        stamps = await self._outbox.append(letters)
-        self._sender.wake()
-        return stamps
+        """Keep messages; they are sent as soon as can be. The same as appending to the outbox itself."""
+        return await self._outbox.append(letters)
 
     async def run(self) -> None:
         """Send and answer until cancelled."""

@@ -31,10 +31,11 @@ from iotistic.kernel.errors import IotisticError
 log = structlog.get_logger()
 
 WINDOW = 32
-LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 60.0
 _MOST_BYTES_UNDER_WAY = 2**20
 _READ_AT_ONCE = 16
 _PAUSE_S = 5.0
+_SHORTEST_REST_S = 1.0
 
 
 class Line(Protocol):
@@ -89,6 +90,7 @@ class Sender:
         self._woken = asyncio.Event()
         self._progress = progress
         link.watch(lambda _online: self.wake())
+        outbox.appended = self.wake
 
     @property
     def put_off(self) -> int:
@@ -111,7 +113,7 @@ class Sender:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._look_every_s):
+                async with asyncio.timeout(self._rest_s()):
                     await self._woken.wait()
 
     async def _note_answered(self) -> None:
@@ -144,6 +146,12 @@ class Sender:
         if sum(self._under_way.values()) >= _MOST_BYTES_UNDER_WAY:
             return 0
         return max(0, self._window - len(self._under_way))
+
+    def _rest_s(self) -> float:
+        """Return how long to wait when nothing happens."""
+        due = [at for at in (self._rescan_at, self._refusals.next_at) if at is not None]
+        until_due = max(_SHORTEST_REST_S, min(due, default=float("inf")) - self._clock())
+        return min(self._look_every_s, until_due)
 
     def _rescan(self) -> None:
         """Begin anew at the oldest when something that was passed over may go."""

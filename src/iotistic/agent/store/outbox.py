@@ -39,6 +39,8 @@ class Outbox:
     ) -> None:
         self._database, self._table = database, table
         self._clock, self._limit_bytes = clock, limit_bytes
+        self.appended: Callable[[], None] = _nothing
+        """Hears of every append once it is on the disk."""
 
     async def append(self, letters: Iterable[Letter]) -> list[Stamp]:
         """Keep messages and return their stamps, in order; all are kept, or none. Raises MessageTooLarge."""
@@ -46,7 +48,11 @@ class Outbox:
         for letter in letters:
             if len(letter.payload) + len(letter.topic.encode()) + 4 * ROW_BYTES > self._limit_bytes:
                 raise MessageTooLarge(f"{len(letter.payload)} of at most {self._limit_bytes} bytes")
-        return await self._run(lambda table, connection: table.append(connection, letters, now), durable=True)
+        stamps = await self._run(
+            lambda table, connection: table.append(connection, letters, now), durable=True
+        )
+        self.appended()
+        return stamps
 
     async def waiting(self, limit: int = 100, after: Stamp | None = None) -> list[Message]:
         """Return the oldest messages that were not sent; those behind `after`, for what is under way."""
@@ -96,6 +102,10 @@ class Outbox:
             return work(self._table, connection)
 
         return await self._database.run(run, durable=durable)
+
+
+def _nothing() -> None:
+    """Tell nobody."""
 
 
 async def open_outbox(
