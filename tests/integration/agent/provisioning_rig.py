@@ -9,8 +9,10 @@ from pathlib import Path
 from tests.integration.agent.cloud_double import CloudDouble
 from tests.integration.agent.double_provisioning import PROVISIONING_KEY, ProvisioningDouble
 
+from iotistic.agent.link.transport import CloudTransport
 from iotistic.agent.provisioning.model import DeviceFacts, ProvisioningRequest
 from iotistic.agent.provisioning.provisioner import Around, Provisioner
+from iotistic.agent.store.database import Database
 from iotistic.agent.store.store import Store
 
 
@@ -60,3 +62,31 @@ async def rigged(folder: Path, cloud: ProvisioningDouble | None = None) -> Async
         rig = Rig(cloud, double.url, folder)
         cloud.clock = rig.clock
         yield rig
+
+
+class PowerCut(BaseException):
+    """The end of this life."""
+
+
+class Fuse:
+    """Blows before or after one of the things that a device does: writes to its disk, and requests."""
+
+    def __init__(self, monkeypatch, *, at, after):
+        self.count, self.at, self.after = 0, at, after
+        for owner, name in ((Database, "run"), (CloudTransport, "ask")):
+            self._through(monkeypatch, owner, name)
+
+    def _through(self, monkeypatch, owner, name):
+        original = getattr(owner, name)
+
+        async def step(*args, **kwargs):
+            self.count += 1
+            blows = self.count == self.at
+            if blows and not self.after:
+                raise PowerCut
+            result = await original(*args, **kwargs)
+            if blows:
+                raise PowerCut
+            return result
+
+        monkeypatch.setattr(owner, name, step)
