@@ -110,3 +110,21 @@ async def test_what_libraries_warn_of_is_taken_too(logged):
         logging.getLogger("aiohttp").info("chatter")
 
     assert [one.message for one in taken] == ["asyncio: Task exception was never retrieved: x"]
+
+
+async def test_what_cannot_be_told_hinders_nobody_who_logs(logged):
+    class Odd:
+        def __str__(self):
+            raise RuntimeError
+
+        __repr__ = object.__repr__
+
+    def full(entry):
+        raise ValueError
+
+    with OwnLog(full, lambda: 5.0).listening():
+        structlog.get_logger().info("first.event")
+    with OwnLog(print, lambda: 5.0).listening():
+        assert OwnLog(print, lambda: 5.0)(None, "info", {"event": "x", "odd": Odd()})["event"] == "x"
+
+    assert "first.event" in logged.getvalue()

@@ -71,6 +71,11 @@ class LogCollector:
         """When the run began that was read to its end, by container."""
         self._positions: dict[str, Any] = {}
         self._kept_at = 0.0
+        self._woken = asyncio.Event()
+
+    def look(self) -> None:
+        """Look at once: containers have come or gone, and one may be removed soon."""
+        self._woken.set()
 
     @property
     def followed(self) -> frozenset[str]:
@@ -84,7 +89,10 @@ class LogCollector:
             while True:
                 self._look()
                 await self._keep_now_and_then()
-                await asyncio.sleep(self._look_every_s)
+                self._woken.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._look_every_s):
+                        await self._woken.wait()
         finally:
             tasks = list(self._tasks.values())
             for task in tasks:

@@ -64,8 +64,8 @@ class OwnLog:
         self, _logger: Any, method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         """Hand one event on, and return it as it came."""
-        level = _LEVELS.get(str(event.get("level", method)), Level.INFO)
-        self._hand(level, message_of(event))
+        with contextlib.suppress(Exception):  # whoever logs has work to do that this is no part of
+            self._hand(_LEVELS.get(str(event.get("level", method)), Level.INFO), message_of(event))
         return event
 
     @contextlib.contextmanager
