@@ -186,7 +186,7 @@ fingerprint() {
 }
 
 pip_install() {
-    set -- "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input
+    set -- "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-cache-dir
     wanted="iotistic[agent]${version:+==$version}"
     case $kind in
     wheel) wanted="${source}[agent]" ;;
@@ -300,13 +300,28 @@ install_as_service() {
         rm -f "$group"
     fi
     [ -z "$root" ] || return 0
+    [ -L "$(wanted_link)" ] || act "enable $name" enable_service
+    if [ ! -d /run/systemd/system ]; then
+        say "systemd does not run here: the agent starts with the system"
+        return 0
+    fi
     [ -z "$written" ] || act "let systemd read its units again" systemctl daemon-reload
-    systemctl is-enabled --quiet "$name" 2>/dev/null || act "enable $name" systemctl enable --quiet "$name"
     [ "$start" = yes ] || return 0
     if [ -n "$changed" ] || ! systemctl is-active --quiet "$name"; then
         act "start $name" systemctl restart "$name"
     fi
 }
+
+# An image that is being made has the files of systemd, and perhaps not its programs.
+enable_service() {
+    if has systemctl; then
+        systemctl enable --quiet "$name"
+    else
+        make_link "/etc/systemd/system/$name.service" "$(wanted_link)"
+    fi
+}
+
+wanted_link() { printf '%s' "$root/etc/systemd/system/multi-user.target.wants/$name.service"; }
 
 # ---------------------------------------------------------------- Docker
 
@@ -357,7 +372,7 @@ remove() { [ ! -e "$1" ] && [ ! -L "$1" ] || act "remove $1" rm -rf "$1"; }
 
 uninstall() {
     if [ -z "$root" ]; then
-        if has systemctl && [ -e "/etc/systemd/system/$name.service" ]; then
+        if [ -d /run/systemd/system ] && [ -e "/etc/systemd/system/$name.service" ]; then
             act "stop $name" systemctl disable --quiet --now "$name"
         fi
         if has docker && docker inspect "$name" >/dev/null 2>&1; then
@@ -369,6 +384,7 @@ uninstall() {
             remove "$root/usr/local/bin/$program"
         fi
     done
+    remove "$(wanted_link)"
     remove "$root/etc/systemd/system/$name.service"
     remove "$root/etc/systemd/system/$name.service.d"
     remove "$(prefix)"
