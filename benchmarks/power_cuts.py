@@ -16,7 +16,7 @@ from benchmarks.power_device import PowerDevice, Unsettled
 
 _CUTS, _DOCKER_CUTS = 300, 6
 _QUICK_CUTS, _QUICK_DOCKER_CUTS = 6, 1
-_AGAIN = 0.55
+_AGAIN = 0.65
 """How likely the agent that repairs is killed too."""
 _A_CUT_S = 6.0
 _TOLD_EVERY = 20

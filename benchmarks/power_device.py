@@ -192,8 +192,6 @@ class PowerDevice:
         return any(event["event"] == "device.settled" and not event["waiting"] for event in last)
 
     def _is_at_rest(self) -> bool:
-        if self._process is None or self._process.poll() is not None:
-            raise Unsettled(f"the agent ended by itself\n{self.last_words()}")
         said = [event for event in self._events() if event["event"] in ("device.settled", "step.started")]
         return bool(said) and said[-1]["event"] == "device.settled"
 
@@ -219,6 +217,8 @@ class PowerDevice:
         while not met():
             if time.monotonic() > deadline:
                 raise Unsettled(self.last_words())
+            if self._process is not None and self._process.poll() is not None:
+                raise Unsettled(f"the agent ended by itself\n{self.last_words()}")
             time.sleep(_LOOK_S)
 
     def _listed(self, kind: str, form: str) -> list[str]:
