@@ -11,6 +11,7 @@ from device_rig import DeviceRig, shop_document
 
 from iotistic.agent.engines.errors import EngineUnavailable
 from iotistic.agent.engines.simulated.engine import SimulatedEngine
+from iotistic.agent.local_api import bodies
 from iotistic.agent.local_api.access import Mode, Policy
 
 
@@ -394,6 +395,18 @@ async def test_a_connection_that_never_asks_is_closed(tmp_path):
         for _, writer in (silent, slow):
             writer.close()
         assert (await rig.ask("GET", "/ping")).body == "OK"
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(rig, monkeypatch):
+    monkeypatch.setattr(bodies, "_WITHIN_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.api.addresses[0][1])
+    writer.write(b"POST /v1/apps/7/stop HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n{")
+    async with asyncio.timeout(5):
+        head = await reader.readuntil(b"\r\n")
+    writer.close()
+
+    assert b" 408 " in head
+    assert rig.statuses() == RUNNING
 
 
 async def test_more_connections_than_it_takes_are_closed_and_the_others_go_on(tmp_path):

@@ -79,6 +79,9 @@ class Device:
     async def settled(self):
         await self.until(lambda: self.loop.standing.settled_at is not None)
 
+    async def until_tidy(self):
+        await self.until(lambda: not self.operations._keeper._is_untidy)
+
     def statuses(self):
         return {one.name: one.status for one in self.engine.world.containers.values()}
 
@@ -171,6 +174,7 @@ async def test_a_wish_is_there_after_a_start_and_until_the_cloud_wants_something
         device.operations.declare(SHOP)
         await device.until(lambda: not device.loop.under_way and device.loop.standing.settled_at)
         assert device.statuses() == ALL_RUNNING
+        await device.until_tidy()
     async with device.running():
         assert device.operations.wishes == {}
 

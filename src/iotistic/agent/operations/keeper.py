@@ -34,7 +34,8 @@ class Keeper:
         self._base: Target | None = None
         self._woken = asyncio.Event()
         self._seen: object = None
-        self._tidying: asyncio.Task[None] | None = None
+        self._is_untidy = False
+        """Whether wishes that were overtaken are still on the disk."""
         self.changing = asyncio.Lock()
         """To be held by whoever changes wishes."""
 
@@ -75,8 +76,7 @@ class Keeper:
         if living != self._wishes:
             for key in self._wishes.keys() - living.keys():
                 log.info("wish.overtaken", app=key.app_id, service=key.service_id)
-            self._wishes = living
-            self._tidying = asyncio.create_task(self._tidy())
+            self._wishes, self._is_untidy = living, True
         self.declare()
 
     def declare(self) -> None:
@@ -99,15 +99,17 @@ class Keeper:
             for key, wish in {**self._wishes, **made}.items()
             if wish.is_restarting or wanted.get(key) is not wish.state
         }
-        if needed != self._wishes:
+        if needed != self._wishes or self._is_untidy:
             await self._room.disk.put(_NAME, write_wishes(needed) or None)
         # A target that came meanwhile has the last word.
         self._wishes = in_force(self.base, needed)
 
     async def run(self) -> None:
-        """Bring restarts to their end, until cancelled."""
+        """Bring restarts to their end, and clear the disk of what was overtaken, until cancelled."""
         while True:
             self._woken.clear()
+            if self._is_untidy:
+                await self._tidy()
             while any(wish.is_restarting for wish in self._wishes.values()):
                 await self._begin_second_halves()
                 await asyncio.sleep(_LOOK_S)
@@ -137,5 +139,7 @@ class Keeper:
         async with self.changing:
             try:
                 await self._room.disk.put(_NAME, write_wishes(self._wishes) or None)
-            except IotisticError as exc:
+            except IotisticError as exc:  # with the next change, then
                 log.warning("wish.not_kept", code=exc.code, reason=exc.message)
+            else:
+                self._is_untidy = False

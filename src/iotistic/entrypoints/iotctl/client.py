@@ -143,7 +143,7 @@ class DeviceApiClient:
 
     def _unreachable(self, exc: Exception) -> AgentUnreachable:
         number = exc.errno if isinstance(exc, OSError) else None
-        reason = os.strerror(number).lower() if number else str(exc) or "no answer in time"
+        reason = os.strerror(number).lower() if number and number > 0 else str(exc) or "no answer in time"
         return AgentUnreachable(
             f"the agent does not answer at {self._place.url}: {reason}",
             hint="start it with `iotistic agent run` or `systemctl start iotistic-agent`; "
