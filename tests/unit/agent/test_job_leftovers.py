@@ -78,9 +78,11 @@ def test_another_process_with_the_same_number_is_left_alone(started):
 
 
 def test_what_left_the_session_is_known_by_what_it_carries(started):
-    child = started("setsid sleep 300 & echo up", **{MARK: "token-1"})
+    child = started("setsid sh -c 'echo up; exec sleep 300' &", **{MARK: "token-1"})
     other = started("echo up; sleep 300", **{MARK: "token-10"})
     child.wait()
+    while not find_leftovers(None, "token-1"):  # just becoming `sleep`
+        time.sleep(0.01)
 
     assert end_leftovers(None, "token-1", grace_s=0.2) == 1
     assert is_there(other.pid)

@@ -122,6 +122,19 @@ async def test_it_is_cancelled_for_good(tmp_path, when):
     assert cloud.final("one")[0]["status"] == "CANCELED"
 
 
+async def test_what_is_cancelled_during_its_final_step_does_not_run_again(tmp_path):
+    cloud, clock = MemoryCloud(), Clock()
+    clean = shell("clean", f"touch {tmp_path}/clean; sleep 0.3")
+    job = order("one", step(tmp_path), finalStep=clean, executionType="recurring", schedule=HOUR)
+    async with working(cloud, clock=clock) as runner:
+        runner.notify(job)
+        await until((tmp_path / "clean").exists)
+        runner.cancel("one")
+        await until(lambda: cloud.final("one"))
+
+    assert cloud.final("one")[0]["status"] == "CANCELED"
+
+
 async def test_a_job_waits_for_its_moment(tmp_path):
     cloud, clock, keeper = MemoryCloud(), Clock(), MemoryKeeper()
     job = order("one", step(tmp_path), schedule={"scheduledAt": "1970-01-12T13:46:41Z"})

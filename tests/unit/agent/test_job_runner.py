@@ -122,6 +122,35 @@ async def test_a_document_that_is_too_large_is_rejected():
     assert "at most 262144 are read" in said["reason"]
 
 
+async def test_a_document_that_is_nested_too_deeply_is_rejected():
+    nested = []
+    for _ in range(900):
+        nested = [nested]
+    cloud = MemoryCloud({**order("one", TRUE), "job_document": {"steps": nested}})
+    async with working(cloud) as runner:
+        runner.notify({"job_id": nested, "job_document": {}})
+        await until(lambda: cloud.final("one"))
+
+    assert cloud.final("one")[0]["reason"] == "its document is nested more than 32 times"
+
+
+async def test_a_fault_of_our_own_fails_the_job_and_not_the_agent():
+    cloud = MemoryCloud(order("one", TRUE), order("two", TRUE))
+    faults = [ZeroDivisionError("oops")]
+
+    class Facts(dict):
+        def __bool__(self):
+            if faults:
+                raise faults.pop()
+            return True
+
+    async with working(cloud, facts=Facts(operatingSystem="debian")):
+        await until(lambda: cloud.final("two"))
+
+    assert cloud.final("one")[0]["reason"] == "the agent met a fault of its own: ZeroDivisionError('oops')"
+    assert cloud.final("two")[0]["status"] == "SUCCEEDED"
+
+
 @pytest.mark.parametrize(
     ("condition", "reason"),
     [

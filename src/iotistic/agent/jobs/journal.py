@@ -6,9 +6,10 @@ a while, so that one that is delivered again is known.
 """
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 
 _PREFIX = "job-"
 _MOST_OPEN, _MOST_OVER = 50, 200
+_MOST_DOCUMENT, _DEEPEST = 262_144, 32
+"""A row is written anew at each step of its job."""
 
 
 class Keeper(Protocol):
@@ -166,6 +169,25 @@ class Journal:
         if self._entries is None:
             raise RuntimeError("the journal is not open")
         return self._entries
+
+
+def unkept_reason(document: object) -> str:
+    """Return in words why a document is too much to be kept; empty when it is not."""
+    level = [document]
+    for _ in range(_DEEPEST):
+        level = [inner for one in level for inner in _entries(one)]
+    if level:
+        return f"its document is nested more than {_DEEPEST} times"
+    size = len(json.dumps(document))
+    if size > _MOST_DOCUMENT:
+        return f"its document has {size} characters; at most {_MOST_DOCUMENT} are read"
+    return ""
+
+
+def _entries(one: object) -> Iterable[object]:
+    if isinstance(one, dict):
+        return cast("dict[str, object]", one).values()
+    return cast("list[object]", one) if isinstance(one, list) else ()
 
 
 def _is_progress(report: Mapping[str, Any]) -> bool:

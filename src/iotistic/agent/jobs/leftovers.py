@@ -18,6 +18,7 @@ from iotistic.agent.jobs.commands import MARK
 _PROC = Path("/proc")
 _BOOT = _PROC / "sys/kernel/random/boot_id"
 _LOOK_S = 0.05
+_LOOKS = 2
 
 
 class ProcessMark(NamedTuple):
@@ -79,6 +80,10 @@ def end_leftovers(mark: ProcessMark | None, token: str, *, grace_s: float = 5.0)
     while any(map(is_alive, ended)) and time.monotonic() < until:
         time.sleep(_LOOK_S)
     _signal([*filter(is_alive, ended), *find_leftovers(mark, token)], signal.SIGKILL)
+    # What forks, or is just becoming another program, is not seen by each look.
+    for _ in range(_LOOKS):
+        time.sleep(_LOOK_S)
+        _signal(find_leftovers(mark, token), signal.SIGKILL)
     return len(ended)
 
 

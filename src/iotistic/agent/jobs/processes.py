@@ -124,7 +124,7 @@ async def _exited(pid: int) -> None:
     """Wait until a child ended, without reaping it."""
     try:
         handle = os.pidfd_open(pid)
-    except OSError:  # a kernel before 5.3, or no more files
+    except (OSError, AttributeError):  # a kernel, or a build of Python, before Linux 5.3; no more files
         while not _has_ended(pid):  # noqa: ASYNC110  nothing tells us
             await asyncio.sleep(_LOOK_S)
         return

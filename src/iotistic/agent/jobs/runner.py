@@ -17,7 +17,7 @@ import structlog
 
 from iotistic.agent.jobs.delivery import Delivery
 from iotistic.agent.jobs.execution import Limits, Outcome
-from iotistic.agent.jobs.journal import Entry, Journal, Keeper
+from iotistic.agent.jobs.journal import Entry, Journal, Keeper, unkept_reason
 from iotistic.agent.jobs.model import Around, JobExecution, seen
 from iotistic.agent.jobs.polling import JobSource, Poller
 from iotistic.agent.jobs.roads import JobReports
@@ -31,8 +31,6 @@ from iotistic.kernel.errors import IotisticError
 log = structlog.get_logger()
 
 _MOST_HEARD = 100
-_MOST_DOCUMENT = 262_144
-"""A job's row is written anew at each of its steps."""
 _LONGEST_REST_S = 60.0
 """The time of day may be set meanwhile."""
 _DISK_PAUSE_S = 5.0
@@ -146,6 +144,12 @@ class JobRunner:
             await self._receive(await self._inbox.get())
 
     async def _receive(self, message: object) -> None:
+        try:
+            await self._read(message)
+        except Exception:  # whatever the cloud sends, it does not end the agent
+            log.exception("job.order_failed")
+
+    async def _read(self, message: object) -> None:
         order, faults = read_order(message)
         if faults:
             log.warning("job.order_unreadable", faults=[str(fault) for fault in faults])
@@ -163,8 +167,8 @@ class JobRunner:
                 await self._take(order)
 
     async def _take(self, order: JobOrder) -> None:
-        size = len(json.dumps(order.document))
-        kept = order if size <= _MOST_DOCUMENT else replace(order, document=None)
+        refusal = unkept_reason(order.document)
+        kept = replace(order, document=None) if refusal else order
         try:
             entry = await self._journal.add(kept, self._around.clock())
         except IotisticError as exc:  # the cloud has it still, and hands it out again
@@ -175,9 +179,8 @@ class JobRunner:
             entry.move(JobStatus.IN_PROGRESS)
             reason = "it was in progress, and this device does not remember how far"
             await self._running.finish(entry, Outcome(JobStatus.FAILED, reason))
-        elif kept is not order:
-            reason = f"its document has {size} characters; at most {_MOST_DOCUMENT} are read"
-            await self._running.finish(entry, Outcome(JobStatus.REJECTED, reason))
+        elif refusal:
+            await self._running.finish(entry, Outcome(JobStatus.REJECTED, refusal))
         self._wake.set()
 
     async def _tell_again(self, entry: Entry) -> None:
@@ -229,6 +232,11 @@ class JobRunner:
         except IotisticError as exc:
             log.warning("job.not_begun", job_id=entry.job_id, code=exc.code, reason=exc.message)
             entry.due_at = self._around.clock() + _DISK_PAUSE_S
+        except Exception as exc:  # our own fault; the same job would meet it again
+            log.exception("job.failed", job_id=entry.job_id)
+            await self._running.finish(
+                entry, Outcome(JobStatus.FAILED, f"the agent met a fault of its own: {exc!r}")
+            )
         if self._cancelled.is_set() and not entry.status.is_final:
             await self._running.finish(entry, Outcome(JobStatus.CANCELED, "cancelled between its runs"))
         self._under_way = None
