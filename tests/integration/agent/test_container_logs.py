@@ -202,6 +202,19 @@ async def test_an_agent_that_starts_again_goes_on_from_its_disk(docker_engine, t
     assert found == [f"line {number}" for number in range(300)]
 
 
+def sent(double):
+    return sum("not sent" not in message for message in double.messages)
+
+
+def lost(double):
+    """Return how many lines were said to be lost."""
+    return sum(
+        int(message.split()[0])
+        for message in double.messages
+        if message.endswith("of web were not sent: rate")
+    )
+
+
 async def test_what_containers_print_arrives_in_the_cloud(docker):
     double = LogsDouble()
     async with CloudDouble(extra=(double.add,)).running() as server, Device(docker).running() as device:
@@ -214,7 +227,7 @@ async def test_what_containers_print_arrives_in_the_cloud(docker):
         tasks = [asyncio.create_task(part.run()) for part in (collector, shipper)]
         script = "echo fine; echo oh no >&2; i=0; while [ $i -lt 500 ]; do echo ERROR $i; i=$((i+1)); done; "
         await device.settle(shop(command=["sh", "-c", script + LASTS]))
-        await until(lambda: any("not sent" in message for message in double.messages))
+        await until(lambda: sent(double) + lost(double) == 501)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -222,8 +235,7 @@ async def test_what_containers_print_arrives_in_the_cloud(docker):
 
     assert {line["serviceName"] for line in double.lines} == {"web"}
     assert "fine" not in double.messages
-    assert sum("not sent" not in message for message in double.messages) == 30
-    assert "471 lines of web were not sent: rate" in double.messages
+    assert 30 <= sent(double) < 40
 
 
 @pytest.fixture
