@@ -5,6 +5,7 @@ import os
 import pytest
 from benchmarks.docker_server import PASSWORD, REGISTRY, USERNAME, DockerMissing, DockerServer
 from engine_hands import DockerHands, SimulatedHands
+from k3s_fixtures import CANNOT, cluster, k3s_hands, kubernetes_server, open_hands  # noqa: F401  fixtures
 
 from iotistic.agent.engines.docker.engine import DockerEngine
 from iotistic.agent.engines.docker.pulling import Credentials
@@ -43,11 +44,17 @@ async def docker_engine(docker):
     await engine.close()
 
 
-@pytest.fixture(params=["simulated", "docker"])
+@pytest.fixture(params=["simulated", "docker", "k3s"])
 async def hands(request):
     """An engine, whichever, and what a person can do to it by hand."""
     if request.param == "simulated":
         yield SimulatedHands()
+        return
+    if request.param == "k3s":
+        if reason := CANNOT.get(request.function.__name__):
+            pytest.skip(reason)
+        async with open_hands(request) as k3s:
+            yield k3s
         return
     docker = request.getfixturevalue("docker")
     engine = DockerEngine(docker.socket, keyring)
