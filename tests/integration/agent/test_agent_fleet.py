@@ -104,7 +104,7 @@ async def test_agents_become_known_to_a_cloud_run_what_it_wants_and_tell_so(tmp_
     double = FleetDouble(device_limit=10, rights={PROVISIONING_KEY: Right(max_uses=10)})
     async with double.running() as url:
         request = ProvisioningRequest(PROVISIONING_KEY, url).checked()
-        cloud = FleetCloud(request, poll_every_s=0.5, report_every_s=0.2)
+        cloud = FleetCloud(request, poll_every_s=0.5)
         async with running(plan(tmp_path, count=8, cloud=cloud)) as fleet:
             await until(lambda: fleet.look().all_settled_s is not None)
             await until(

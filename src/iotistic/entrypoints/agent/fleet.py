@@ -83,6 +83,11 @@ class Member:
             return Doing.WORKING
         return Doing.WAITING if standing.steps else Doing.SETTLED
 
+    def noticed(self) -> None:
+        """Hear that something on the device changed."""
+        if self.line is not None:
+            self.line.noticed()
+
     async def crash(self, chance: random.Random) -> bool:
         """Let a service fall over as by `kill -9`; say whether one was running."""
         running = [one for one in self.engine.world.containers.values() if one.status is Status.RUNNING]
@@ -157,7 +162,9 @@ class Fleet:
         folder = self._plan.data / f"agent-{member.number:05}"
         async with contextlib.AsyncExitStack() as leaving:
             async with opening:
-                opened = open_agent(self._settings, folder, engine=member.engine, disk=disk)
+                opened = open_agent(
+                    self._settings, folder, engine=member.engine, disk=disk, noticed=member.noticed
+                )
                 agent = await leaving.enter_async_context(opened)
                 await agent.store.device.load()
             member.agent = agent

@@ -27,7 +27,7 @@ class FleetCloud:
 
     request: ProvisioningRequest
     poll_every_s: float = 60.0
-    report_every_s: float = 10.0
+    report_every_s: float = 60.0
 
 
 class CloudLine:
@@ -37,6 +37,7 @@ class CloudLine:
         self._plan, self._agent, self._number = cloud, agent, number
         self._provisioner: Provisioner | None = None
         self._follower: Follower | None = None
+        self._teller: Teller | None = None
         self._declared = asyncio.Event()
 
     @property
@@ -52,6 +53,11 @@ class CloudLine:
     async def until_target(self) -> None:
         """Return as soon as it does: without a target, nothing on a device is to be changed."""
         await self._declared.wait()
+
+    def noticed(self) -> None:
+        """Hear that something on the device changed."""
+        if self._teller is not None:
+            self._teller.changed()
 
     async def run(self) -> None:
         """Connect until cancelled. Raises RequestInvalid."""
@@ -69,10 +75,11 @@ class CloudLine:
         cloud = Cloud(address_of(identity), identity.uuid, lambda: identity.device_api_key)
         self._follower = self._following(cloud, identity.uuid)
         self._follower.begin_with(await self._kept())
+        self._teller = self._telling(cloud, identity.uuid)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follower.run())
-                tasks.create_task(self._telling(cloud, identity.uuid).run())
+                tasks.create_task(self._teller.run())
         finally:
             await cloud.close()
 
@@ -92,8 +99,7 @@ class CloudLine:
 
     def _state(self) -> Mapping[str, Any]:
         agent, in_force = self._agent, self._follower.in_force if self._follower else None
-        facts = agent.record.facts(time.time(), locked=(), disk_is_full=False, shares_ports=False)
-        apps = describe_apps(agent.reconciler.target, agent.reconciler.standing.current, facts)
+        apps = describe_apps(agent.reconciler.target, agent.reconciler.standing.current, agent.facts())
         return {"apps": apps, "is_online": True, "version": in_force.version if in_force else 0}
 
     def _declare(self, target: Target) -> None:

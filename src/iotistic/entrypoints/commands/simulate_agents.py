@@ -18,7 +18,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from pydantic import Field
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -26,6 +25,7 @@ from rich.table import Table
 from iotistic.agent.provisioning.settings import ProvisioningSettings
 from iotistic.entrypoints.agent.fleet import Doing, Fleet, FleetPlan
 from iotistic.entrypoints.agent.fleet_cloud import FleetCloud
+from iotistic.entrypoints.agent.settings import IntervalSettings
 from iotistic.entrypoints.commands.agent import read_file
 from iotistic.entrypoints.commands.options import AsJson
 from iotistic.entrypoints.output import emit
@@ -59,13 +59,8 @@ _USUAL: dict[str, object] = {
 }
 
 
-class SimulateAgentsSettings(ProvisioningSettings, LogSettings):
+class SimulateAgentsSettings(ProvisioningSettings, IntervalSettings, LogSettings):
     """Settings of a fleet of agents."""
-
-    poll_interval_ms: int = Field(default=60_000, ge=100)
-    """Milliseconds after which an agent asks the cloud for its target again."""
-    report_interval_ms: int = Field(default=10_000, ge=100)
-    """Milliseconds after which an agent tells the cloud what changed."""
 
 
 class TooManyAgents(Invalid):
