@@ -24,6 +24,8 @@ class CloudDouble:
         self.requests: list[web.Request] = []
         self.instead: web.Response | None = None
         self.url = ""
+        self.uuid = UUID
+        self.accepts = lambda key: key == KEY
 
     def deploy(self, services: list[dict[str, Any]]) -> None:
         apps = {"7": {"appId": 7, "appName": "shop", "services": services}}
@@ -48,7 +50,7 @@ class CloudDouble:
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         self.requests.append(request)
-        if request.headers.get("X-Device-API-Key") != KEY:
+        if not self.accepts(request.headers.get("X-Device-API-Key")):
             return web.json_response({"error": "unauthorized", "message": "the key is wrong"}, status=401)
         return self.instead
 
@@ -58,7 +60,7 @@ class CloudDouble:
         etag = hashlib.sha256(json.dumps(self.state, sort_keys=True).encode()).hexdigest()
         if request.headers.get("If-None-Match") == etag:
             return web.Response(status=304)
-        return web.json_response({UUID: self.state}, headers={"ETag": etag})
+        return web.json_response({self.uuid: self.state}, headers={"ETag": etag})
 
     async def _patch(self, request: web.Request) -> web.Response:
         if (refusal := self._refusal(request)) is not None:
@@ -66,7 +68,7 @@ class CloudDouble:
         body = await request.read()
         if body[:2] == b"\x1f\x8b":
             body = gzip.decompress(body)
-        report = json.loads(body)[UUID]
+        report = json.loads(body)[self.uuid]
         self.reports.append(report)
         self.known |= report
         return web.json_response({"status": "ok"})
