@@ -16,8 +16,7 @@ from job_rig import (
     working,
 )
 
-from iotistic.agent.jobs.roads import MqttReports, Roads
-from iotistic.agent.link.errors import CloudRefused, CloudUnavailable, MqttOffline
+from iotistic.agent.link.errors import CloudRefused, CloudUnavailable
 from iotistic.agent.store.errors import StoreUnavailable
 from iotistic.contracts.jobs import JobStatus
 
@@ -273,24 +272,6 @@ async def test_a_report_that_is_too_large_goes_without_its_output():
 
     assert "stdout" not in said
     assert said["status_details"]["output"] == "too large to be told"
-
-
-async def test_the_first_road_is_taken_while_it_is_open_and_the_second_when_it_fails():
-    published, cloud, faults = [], MemoryCloud(), [MqttOffline()]
-
-    async def publish(topic, payload, _purpose):
-        if faults:
-            raise faults.pop()
-        published.append((topic, payload))
-
-    roads = Roads(MqttReports("u", publish), cloud, lambda: True)
-    await roads.report("one", {"status": "IN_PROGRESS"})
-    await roads.report("one", {"status": "SUCCEEDED"})
-    await roads.report("one", {"status": "SUCCEEDED", "stdout": "x" * 300_000})
-    await Roads(MqttReports("u", publish), cloud, lambda: False).report("one", {"status": "FAILED"})
-
-    assert published == [("iot/device/u/jobs/one/update", b'{"status":"SUCCEEDED"}')]
-    assert cloud.statuses("one") == ["IN_PROGRESS", "SUCCEEDED", "FAILED"]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,15 @@
 """The roads that reports take to the cloud: MQTT while it is connected, HTTP otherwise."""
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 
 from iotistic.agent.link.budget import Purpose
-from iotistic.agent.link.errors import MqttUnsendable
-from iotistic.contracts.job_messages import update_topic
+from iotistic.agent.link.errors import CloudUnavailable, MqttUnsendable
+from iotistic.contracts.job_messages import read_answer, update_topic
 from iotistic.contracts.jobs import JobStatus
 from iotistic.kernel.errors import IotisticError
 
@@ -26,6 +27,15 @@ class JobReports(Protocol):
         ...
 
 
+@runtime_checkable
+class Hearing(Protocol):
+    """A road that the cloud answers on."""
+
+    def hear(self, topic: str, payload: bytes) -> None:
+        """Take an answer of the cloud."""
+        ...
+
+
 class Publish(Protocol):
     """How a message is sent by MQTT."""
 
@@ -35,18 +45,44 @@ class Publish(Protocol):
 
 
 class MqttReports:
-    """Reports as messages; what the cloud answers comes by `JobRunner.hear`."""
+    """Reports as messages.
 
-    def __init__(self, uuid: str, publish: Publish) -> None:
-        self._uuid, self._publish = uuid, publish
+    That a broker has a message does not mean that the cloud has it: an end is there once the cloud answers on
+    `jobs/<job>/update/accepted`, which `hear` is to get (`JobRunner.hear` passes it on).
+    """
+
+    def __init__(self, uuid: str, publish: Publish, *, accepted_within_s: float = 15.0) -> None:
+        self._uuid, self._publish, self._accepted_within_s = uuid, publish, accepted_within_s
+        self._waiting: tuple[str, asyncio.Future[JobStatus | None]] | None = None
+
+    def hear(self, topic: str, payload: bytes) -> None:
+        """Take an answer of the cloud."""
+        if self._waiting is None or topic != f"{update_topic(self._uuid, self._waiting[0])}/accepted":
+            return
+        try:
+            answer: object = json.loads(payload)
+        except (ValueError, RecursionError):
+            answer = None
+        if not self._waiting[1].done():
+            self._waiting[1].set_result(read_answer(answer))
 
     async def report(self, job_id: str, fields: Mapping[str, Any]) -> JobStatus | None:
-        """Publish a report. Raises IotisticError."""
+        """Publish a report; of an end, wait for the cloud's answer. Raises IotisticError. One at a time."""
         payload = json.dumps(fields, separators=(",", ":")).encode()
         if len(payload) > _MOST_MESSAGE_BYTES:
             raise MqttUnsendable(f"a report of {len(payload)} bytes is too large for a message")
-        await self._publish(update_topic(self._uuid, job_id), payload, Purpose.CONTROL)
-        return None
+        answer: asyncio.Future[JobStatus | None] = asyncio.get_running_loop().create_future()
+        self._waiting = job_id, answer
+        try:
+            await self._publish(update_topic(self._uuid, job_id), payload, Purpose.CONTROL)
+            if not JobStatus(fields["status"]).is_final:
+                return None
+            async with asyncio.timeout(self._accepted_within_s):
+                return await answer
+        except TimeoutError as exc:
+            raise CloudUnavailable("the cloud did not accept the report that the broker took") from exc
+        finally:
+            self._waiting = None
 
 
 class Roads:
@@ -54,6 +90,12 @@ class Roads:
 
     def __init__(self, first: JobReports, second: JobReports, is_open: Callable[[], bool]) -> None:
         self._first, self._second, self._is_open = first, second, is_open
+
+    def hear(self, topic: str, payload: bytes) -> None:
+        """Take an answer of the cloud."""
+        for road in (self._first, self._second):
+            if isinstance(road, Hearing):
+                road.hear(topic, payload)
 
     async def report(self, job_id: str, fields: Mapping[str, Any]) -> JobStatus | None:
         """Report by whichever road takes it. Raises what the second one raises."""

@@ -20,7 +20,7 @@ from iotistic.agent.jobs.execution import Limits, Outcome
 from iotistic.agent.jobs.journal import Entry, Journal, Keeper, unkept_reason
 from iotistic.agent.jobs.model import Around, JobExecution, seen
 from iotistic.agent.jobs.polling import JobSource, Poller
-from iotistic.agent.jobs.roads import JobReports
+from iotistic.agent.jobs.roads import Hearing, JobReports
 from iotistic.agent.jobs.running import Running, report_of
 from iotistic.agent.jobs.settings import JobSettings
 from iotistic.agent.link.pacing import Pace
@@ -56,6 +56,7 @@ class JobRunner:
         grace_s: float = 5.0,
     ) -> None:
         self._around = around
+        self._reports = reports or cloud
         self._journal = Journal(keeper)
         clock, chance = around.clock, around.chance
         interval_s = settings.cloud_jobs_polling_interval / 1000
@@ -64,7 +65,7 @@ class JobRunner:
         )
         self._delivery = Delivery(
             self._journal,
-            reports or cloud,
+            self._reports,
             Pace(uuid, 0),
             clock=clock,
             chance=chance,
@@ -114,7 +115,10 @@ class JobRunner:
             return
         if topic.endswith(f"/{_NOTIFY}"):
             self.notify(document)
-        elif read_answer(document) is JobStatus.CANCELED:
+            return
+        if isinstance(self._reports, Hearing):
+            self._reports.hear(topic, payload)
+        if read_answer(document) is JobStatus.CANCELED:
             self.cancel(topic.split("/jobs/", 1)[-1].split("/", 1)[0])
 
     def cancel(self, job_id: str) -> None:
