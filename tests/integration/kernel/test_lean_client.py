@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import socket
 from dataclasses import dataclass, field
 
 import pytest
@@ -266,3 +267,12 @@ async def test_the_largest_packet_that_the_broker_takes_is_known(broker, started
 
     assert client.most_packet_bytes == broker.server.config.limits.max_packet_bytes
     assert client.refused_filters == ()
+
+
+async def test_a_client_may_be_less_patient_with_its_network_than_the_system(broker, started):
+    identity = broker.authority.issue(MAC)
+    client = started(device(broker, Diary(), identity=identity, network_patience_s=60))
+    await until(lambda: client.is_online)
+    connection = client._link._transport.get_extra_info("socket")
+
+    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000

@@ -21,6 +21,7 @@ log = structlog.get_logger()
 _WINDOW = 50
 _PINGED_AFTER = 0.9
 """Part of the keep-alive: the broker gives up after one and a half of it."""
+_NETWORK_PATIENCE_S = 60.0
 
 
 @dataclass
@@ -61,6 +62,7 @@ def make_client(
         subscriptions=subscriptions,
         needs_all_subscriptions=False,
         quiet_share=_PINGED_AFTER,
+        network_patience_s=_NETWORK_PATIENCE_S,
     )
     client = LeanClient(
         options,
@@ -68,7 +70,7 @@ def make_client(
         tls=tls,
         identity=address.identity_pem.encode() or None,
         gate=door,
-        outbox_limit=around.most_waiting,
+        outbox_limit=2 * around.most_waiting,  # what was given up while under way is in it too
         backoff=around.backoff,
     )
     return client, door

@@ -197,7 +197,9 @@ class MqttLink:
             parcel.answer.set_exception(
                 MqttUnsendable(f"the broker takes packets of at most {client.most_packet_bytes} bytes")
             )
-        elif client.offer(parcel):
+        elif not client.offer(parcel):
+            parcel.answer.set_exception(MqttOffline("too much waits for the broker"))
+        else:
             self._tolls.sent(parcel.purpose, parcel.bytes)
             if not parcel.qos:
                 parcel.answer.set_result(None)

@@ -19,7 +19,7 @@ from iotistic.kernel.errors import IotisticError
 log = structlog.get_logger()
 
 _WITHIN_S = 10.0
-_SURE = 0.5
+_MIDDLE = 0.5
 
 
 class Publishing(Protocol):
@@ -66,7 +66,7 @@ class MqttReports:
         try:
             await self._link.publish(self._topic, payload, purpose, within_s=self._within_s)
         except (MqttPublishRefused, MqttUnheard, MqttUnsendable) as exc:
-            if self._refusals.refused(self._topic, self._clock(), _SURE):
+            if self._refusals.refused(self._topic, self._clock(), _MIDDLE):
                 log.warning("report.refused_by_broker", code=exc.code, reason=exc.message)
             return False
         except IotisticError as exc:

@@ -1,6 +1,7 @@
 """One connection of a lean client, from the TCP handshake to the last packet."""
 
 import asyncio
+import socket
 import ssl
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -47,6 +48,8 @@ class LinkOptions:
 
     `quiet_share`: part of the keep-alive after which a silent connection is pinged. Below 1; near 1 it costs
     the fewest bytes. Unless `needs_all_subscriptions`, a refused one costs no more than itself.
+    `network_patience_s`: how long bytes may be on their way before the connection counts as lost; None leaves it
+    to the system, which takes a quarter of an hour.
     """
 
     host: str
@@ -61,6 +64,7 @@ class LinkOptions:
     subscriptions: tuple[tuple[str, int], ...] = ()
     needs_all_subscriptions: bool = True
     quiet_share: float = 0.5
+    network_patience_s: float | None = None
 
 
 class Owner(Protocol):
@@ -148,6 +152,10 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: TCP stands."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
+        patience_s = self._owner.options.network_patience_s
+        if patience_s is not None:
+            connection: socket.socket = transport.get_extra_info("socket")
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(patience_s * 1000))
         if self._channel is None:
             self._greet()
         else:
