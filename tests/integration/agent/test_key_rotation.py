@@ -12,7 +12,7 @@ from tests.integration.agent.provisioning_rig import Fuse, PowerCut, rigged
 from iotistic.agent.link.cloud import Cloud
 from iotistic.agent.link.errors import CloudDenied
 from iotistic.agent.link.transport import CloudTransport
-from iotistic.agent.provisioning.keys import CloudKeys, KeyHistoryStore
+from iotistic.agent.provisioning.keys import CloudKeys, KeyHistory, KeyHistoryStore
 from iotistic.agent.provisioning.model import address_of
 from iotistic.agent.provisioning.rotation import KeyRotator
 from iotistic.agent.store.store import Store
@@ -193,6 +193,17 @@ async def test_a_key_that_nobody_takes_is_kept_and_asked_about_seldom(tmp_path):
         await asyncio.sleep(0.1)
         assert rotator.api_key() == (await store.device.load()).device_api_key == old
         assert rig.cloud.asked.count("key-status") <= 2
+
+
+async def test_a_renewal_that_was_cut_short_is_made_up_for_at_once(tmp_path):
+    async with provisioned(tmp_path) as rig:
+        rig.clock.now += LIVES_S - 6 * DAY_S
+        async with rotating(rig) as (store, rotator):
+            history = KeyHistory(rotator.api_key(), rig.clock.now + GRACE_S, rig.clock.now)
+            await KeyHistoryStore(store.metadata).save(history)
+        async with rotating(rig) as (_, rotator):
+            await rotator._look()
+        assert rig.cloud.asked.count("rotate-key") == 1
 
 
 async def test_a_clock_that_is_wrong_does_not_renew_without_end(tmp_path):
