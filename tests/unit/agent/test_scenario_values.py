@@ -1,6 +1,7 @@
 """Simulated values are functions of time and a seed: days of them in no time."""
 
 import math
+import mmap
 import statistics
 from itertools import pairwise
 
@@ -206,7 +207,7 @@ def test_a_leak_grows_in_its_way(kind, expected):
 def test_ballast_is_memory_of_the_process_and_is_given_back():
     def resident_mb():
         with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
-            return int(statm.read().split()[1]) * 4096 / 2**20
+            return int(statm.read().split()[1]) * mmap.PAGESIZE / 2**20
 
     ballast, before = Ballast(), resident_mb()
     ballast.hold(24.0)
