@@ -11,7 +11,6 @@ import aiohttp
 
 from iotistic.agent.engines.simulated.engine import SimulatedEngine
 from iotistic.agent.local_api.access import Policy
-from iotistic.agent.local_api.key import LocalKey
 from iotistic.agent.local_api.ports import Parts
 from iotistic.agent.local_api.server import DeviceApi
 from iotistic.agent.local_config.config import LocalConfig
@@ -166,9 +165,11 @@ class DeviceRig:
         self.config = await LocalConfig.open(store.metadata, {"POLL_INTERVAL_MS": 5000})
         self.config.listen("LOG_LEVEL", self._log_level)
         self.logs, self.fleet = LogHub(time.time), FleetDouble(store)
-        self.key = LocalKey(store.device, self.folder / "device-api.key")
-        await self.key.ensure()
-        self.api = DeviceApi(self._parts(), self.key, self.policy, self.port, again_s=0.1, **self.api_options)
+        options = {"again_s": 0.1, **self.api_options}
+        self.api = await DeviceApi.open(
+            self._parts(), store.device, self.folder, self.policy, self.port, **options
+        )
+        self.key = self.api.key
 
     def _parts(self):
         simulation = Scenarios(Simulation(enabled=True), UUID, publish=publish, clock=time.time)

@@ -8,7 +8,7 @@ from device_rig import DeviceRig
 
 from iotistic.agent.local_api.app import make_app
 from iotistic.agent.local_config.options import OPTIONS
-from iotistic.entrypoints.iotctl.main import build_app
+from iotistic.entrypoints.iotctl.verbs import build_app
 
 DOCS = Path(__file__).parents[3] / "docs/agent"
 

@@ -293,3 +293,18 @@ def run_code(arguments):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     return ended.value.code or 0
+
+
+def test_a_missing_part_is_told_with_how_to_install_it():
+    code = (
+        "import sys; sys.modules['aiohttp'] = None\n"
+        "from iotistic.entrypoints.iotctl.main import main\n"
+        "main(['status'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 6
+    assert "iotistic[agent]" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -9,15 +9,16 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import cast
 
 import structlog
 from aiohttp import web
 
 from iotistic.agent.local_api.access import Mode, Policy
-from iotistic.agent.local_api.address import PORT
+from iotistic.agent.local_api.address import KEY_FILE, PORT
 from iotistic.agent.local_api.app import make_app
-from iotistic.agent.local_api.key import LocalKey
+from iotistic.agent.local_api.key import Identities, LocalKey
 from iotistic.agent.local_api.ports import Parts
 
 log = structlog.get_logger()
@@ -44,12 +45,31 @@ class DeviceApi:
         again_s: float = _AGAIN_S,
         first_request_within_s: float = _FIRST_REQUEST_WITHIN_S,
     ) -> None:
-        self._parts, self._key, self._policy, self._port = parts, key, policy, port
+        self._parts, self._policy, self._port = parts, policy, port
         self._again_s, self._patience_s = again_s, first_request_within_s
+        self.key = key
         self._young: set[object] = set()
         self.addresses: list[tuple[str, int]] = []
         """Where it listens now."""
         self.listening = asyncio.Event()
+
+    @classmethod
+    async def open(
+        cls,
+        parts: Parts,
+        identities: Identities,
+        folder: Path,
+        policy: Policy,
+        port: int = PORT,
+        *,
+        given_key: str = "",
+        again_s: float = _AGAIN_S,
+        first_request_within_s: float = _FIRST_REQUEST_WITHIN_S,
+    ) -> "DeviceApi":
+        """Return it with the key that was given, or is kept, or is made; `folder` is the agent's own."""
+        key = LocalKey(identities, folder / KEY_FILE)
+        await key.ensure(given_key)
+        return cls(parts, key, policy, port, again_s=again_s, first_request_within_s=first_request_within_s)
 
     async def run(self) -> None:
         """Answer until cancelled."""
@@ -73,7 +93,7 @@ class DeviceApi:
     async def _answering(self) -> AsyncGenerator[None]:
         sockets = self._bind()
         runner = web.AppRunner(
-            make_app(self._parts, self._key, self._policy, self._heard),
+            make_app(self._parts, self.key, self._policy, self._heard),
             access_log=None,
             logger=_quiet(),
             keepalive_timeout=_IDLE_S,

@@ -8,35 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError
-
-from iotistic.entrypoints.cli import UsageInvalid, report
-from iotistic.entrypoints.iotctl import apps, config, device, logs, provision, services
+from iotistic.entrypoints.cli import PartMissing, UsageInvalid, report
 from iotistic.kernel.errors import IotisticError
 
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141
-
-
-def build_app() -> App:
-    """Return every verb."""
-    app = App(
-        name="iotctl",
-        help="Control the agent on this device.",
-        version=device.own_version,
-        help_format="plaintext",
-        suppress_keyboard_interrupt=False,
-    )
-    app.command(device.status)
-    app.command(device.diagnostics, name=["diagnostics", "diag"])
-    app.command(device.plan)
-    app.command(device.restart)
-    for part in (logs.app, apps.app, services.app, config.app, provision.app):
-        app.command(part)
-    app.command(provision.deprovision)
-    app.command(provision.factory_reset, name="factory-reset")
-    app.command(device.version)
-    return app
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -58,6 +34,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str]) -> int:
+    try:
+        from cyclopts import CycloptsError  # noqa: PLC0415  what is not installed is to be told, not thrown
+
+        from iotistic.entrypoints.iotctl.verbs import build_app  # noqa: PLC0415
+    except ModuleNotFoundError as exc:
+        hint = "install it: pip install 'iotistic[agent]'"
+        raise PartMissing(f"the module {exc.name} is not installed", hint=hint) from exc
     if not arguments or arguments[0] == "help":
         arguments = [*arguments[1:], "--help"]
     try:
