@@ -52,6 +52,11 @@ class Door:
     async def _through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             self._let_in(request)
+        except IotisticError as exc:
+            refusal = problem(exc)
+            refusal.force_close()  # places are few, and not for strangers to keep
+            return refusal
+        try:
             return await handler(request)
         except IotisticError as exc:
             return problem(exc)
@@ -69,7 +74,8 @@ class Door:
         asking = Asking(_peer(request), request.headers)
         self._policy.check_sender(asking)
         given = key_in(request.headers)
-        if given is not None:
+        if given is not None and self._policy.needs_key:
+            # Elsewhere a right key opens nothing more, and wrong ones are not to lock anybody out.
             self._wrong_keys.check(asking.peer)
         if request.path in WITHOUT_KEY and given is None:
             return
