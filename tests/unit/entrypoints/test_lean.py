@@ -1,0 +1,44 @@
+"""What a process is spared, looked at in processes of their own: modules stay loaded in this one."""
+
+import subprocess
+import sys
+
+
+def said(code):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.split()
+
+
+def test_structlog_is_loaded_without_rich_and_rich_can_be_loaded_later():
+    assert said(
+        "import sys; from iotistic.entrypoints.lean import load_structlog_alone as load\n"
+        "load(); print('structlog' in sys.modules, 'rich' in sys.modules)\n"
+        "import rich.console; load(); print('rich' in sys.modules)"
+    ) == ["True", "False", "True"]
+
+
+def test_who_loaded_rich_before_keeps_it():
+    assert said(
+        "import sys, rich.console; from iotistic.entrypoints.lean import load_structlog_alone as load\n"
+        "load(); print(sys.modules['rich'] is rich)"
+    ) == ["True"]
+
+
+def test_the_agents_process_does_not_load_rich():
+    assert said(
+        "import sys; from iotistic.entrypoints.lean import load_structlog_alone as load\n"
+        "load(); import iotistic.entrypoints.agent.process; print('rich' in sys.modules)"
+    ) == ["False"]
+
+
+def test_a_traceback_is_still_written_to_the_log():
+    assert "ZeroDivisionError:" in said(
+        "from iotistic.entrypoints.lean import load_structlog_alone as load\n"
+        "load(); import sys, structlog\n"
+        "from iotistic.kernel.logging import LogSettings, configure_logging\n"
+        "configure_logging(LogSettings(log_format='console'), process='test', stream=sys.stdout)\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: structlog.get_logger().exception('it.failed')"
+    )
