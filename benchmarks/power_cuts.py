@@ -31,6 +31,7 @@ class Findings:
         self.hit: collections.Counter[str] = collections.Counter()
         self.settled_s: list[float] = []
         self.faults: list[str] = []
+        self.failures: list[str] = []
 
 
 def run(quick: bool, report: Report) -> None:
@@ -67,6 +68,7 @@ def cut_one_update(device: PowerDevice, found: Findings, chance: random.Random, 
             break
     try:
         found.settled_s.append(device.settle())
+        found.failures += device.failures()
     except Unsettled as exc:
         found.faults.append(str(exc))
         raise
@@ -98,12 +100,17 @@ def _measure(device: PowerDevice, report: Report, quick: bool) -> None:
                 report.progress(f"{found.cuts} cuts, {len(found.settled_s)} updates")
     finally:
         _tell(report, found, None if quick else at_least(cuts))
+    if not quick:
+        report.add("until the images of earlier releases are gone", device.until_one_image(), "s")
     _cut_docker(device, report, docker_cuts, chance, span_s)
 
 
 def _tell(report: Report, found: Findings, enough: Goal | None) -> None:
     for step, count in found.hit.most_common():
         report.add(f"cut in {step}", count, "cuts")
+    for failure in found.failures:
+        report.progress(f"tried again: {failure}")
+    report.add("steps that failed and were tried again", len(found.failures), "steps")
     report.add("agent killed", found.cuts, "cuts", goal=enough)
     for percent in (50, 99, 100):
         report.add(f"settled after a cut, p{percent}", percentile(found.settled_s, percent), "s")

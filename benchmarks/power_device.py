@@ -1,9 +1,4 @@
-"""An agent as a process on a Docker of its own, that is killed at any moment and started again.
-
-Every release of its app changes one service's image, which comes from a registry and takes over from the one
-before; the environment of another one, which has a volume; a network; and a volume. A third service never
-changes. What is true of the device afterwards is read from Docker, not from the agent.
-"""
+"""An agent as a process on a Docker of its own, that is killed at any moment and started again."""
 
 import contextlib
 import json
@@ -12,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.docker_server import OPEN_REGISTRY, DockerServer
+from benchmarks.docker_server import DockerServer
+from benchmarks.power_truth import Truth, image_of, release
 from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.files import write_atomic
 from iotistic.kernel.process import die_with_parent
@@ -24,8 +20,6 @@ from iotistic.kernel.process import die_with_parent
 WITHIN_S = 90.0
 _LOOK_S = 0.01
 _WAITS_S = 1.0
-_WEB = f"{OPEN_REGISTRY}/shop/web"
-_SAID = "kept through everything"
 _SERVE = 'echo "$VERSION" > /index.html; httpd -f -p 80 -h / & trap "kill $!; exit 0" TERM; wait'
 
 
@@ -44,19 +38,18 @@ class PowerDevice:
         self._log = folder / "agent.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0
-        self._untouched = ""
+        self._truth = Truth(docker)
 
     def prepare(self) -> None:
         """Bring the images into the registry, deploy the first release, and write into the volume."""
         self.docker.start_open_registry()
         for version in ("0", "1"):
             command = f"CMD {json.dumps(['sh', '-c', _SERVE])}"
-            self.docker.publish(f"{_WEB}:{version}", f"ENV VERSION={version}", command)
+            self.docker.publish(image_of(int(version)), f"ENV VERSION={version}", command)
         self.declare()
         self.start()
         self.settle()
-        self.docker.run("exec", "shop_db_2", "sh", "-c", f"echo {_SAID} > /data/said")
-        self._untouched = self._inspect("shop_watch_3")["Id"]
+        self._truth.mark()
 
     def declare(self) -> None:
         """Write the next release down; an agent that runs takes it up at once."""
@@ -138,40 +131,21 @@ class PowerDevice:
 
     def faults(self) -> Iterator[str]:
         """Yield what is wrong with the device, for a person to read."""
-        names = self.docker.run("ps", "--all", "--format", "{{.Names}}").stdout.split()
-        if sorted(names) != ["shop_db_2", "shop_watch_3", "shop_web_1"]:
-            yield f"containers: {sorted(names)}"
-            return
-        web, db, watch = map(self._inspect, ("shop_web_1", "shop_db_2", "shop_watch_3"))
-        version = str(self._number % 2)
-        for name, one in (("web", web), ("db", db), ("watch", watch)):
-            if not one["State"]["Running"]:
-                yield f"{name} is {one['State']['Status']}"
-        if web["Config"]["Image"] != f"{_WEB}:{version}":
-            yield f"web is of {web['Config']['Image']}"
-        if f"NUMBER={self._number}" not in db["Config"]["Env"]:
-            yield "db is of an earlier release"
-        if self._untouched and watch["Id"] != self._untouched:
-            yield "watch is another container"
-        yield from _wrong_names(web, "web", "back", f"edge-{version}")
-        yield from _wrong_names(db, "db", "back")
-        yield from _wrong_names(watch, "watch", "back")
-        yield from self._leftovers(version)
+        return self._truth.faults(self._number)
 
-    def _leftovers(self, version: str) -> Iterator[str]:
-        networks = {name for name in self._listed("network", "{{.Name}}") if name.startswith("7_")}
-        if networks != {"7_back", f"7_edge-{version}"}:
-            yield f"networks: {sorted(networks)}"
-        volumes = set(self._listed("volume", "{{.Name}}"))
-        if volumes != {"7_data", f"7_extra-{version}"}:
-            yield f"volumes: {sorted(volumes)}"
-        images = {name for name in self._listed("image", "{{.Repository}}:{{.Tag}}") if name.startswith(_WEB)}
-        if images != {f"{_WEB}:{version}"}:
-            yield f"images: {sorted(images)}"
-        if self._untouched:
-            said = self.docker.run("exec", "shop_db_2", "cat", "/data/said", check=False).stdout.strip()
-            if said != _SAID:
-                yield f"the volume says {said!r}"
+    def until_one_image(self) -> float:
+        """Wait until the image of the release before is gone; return the seconds. Raises Unsettled.
+
+        It stays for a minute if that release was good, which is how long the new one takes to be.
+        """
+        began = time.monotonic()
+        self._until(lambda: self._truth.images() == {image_of(self._number)})
+        return time.monotonic() - began
+
+    def failures(self) -> list[str]:
+        """Return what the agent could not do at once since it was started."""
+        failed = [event for event in self._events() if event["event"] == "step.failed"]
+        return [f"{event['step']}: {event['reason']}" for event in failed]
 
     def kill_docker(self) -> None:
         """End Docker and all containers as a crash does, and start it again with what is on its disk."""
@@ -212,7 +186,7 @@ class PowerDevice:
             with contextlib.suppress(ValueError):
                 yield json.loads(line)
 
-    def _until(self, met: Any) -> None:
+    def _until(self, met: Callable[[], bool]) -> None:
         deadline = time.monotonic() + WITHIN_S
         while not met():
             if time.monotonic() > deadline:
@@ -220,43 +194,3 @@ class PowerDevice:
             if self._process is not None and self._process.poll() is not None:
                 raise Unsettled(f"the agent ended by itself\n{self.last_words()}")
             time.sleep(_LOOK_S)
-
-    def _listed(self, kind: str, form: str) -> list[str]:
-        return self.docker.run(kind, "ls", "--format", form).stdout.split()
-
-    def _inspect(self, name: str) -> dict[str, Any]:
-        found: list[dict[str, Any]] = json.loads(self.docker.run("inspect", name).stdout)
-        return found[0]
-
-
-def _wrong_names(one: dict[str, Any], alias: str, *networks: str) -> Iterable[str]:
-    places = one["NetworkSettings"]["Networks"]
-    if set(places) != {f"7_{name}" for name in networks}:
-        yield f"{alias} is in {sorted(places)}"
-    for name, place in places.items():
-        if alias not in (place.get("Aliases") or ()):
-            yield f"{alias} is not known by its name in {name}"
-
-
-def release(number: int) -> dict[str, Any]:
-    """Return a target state; every number is another one."""
-    version = str(number % 2)
-    web = {
-        "image": f"{_WEB}:{version}",
-        "networks": ["back", f"edge-{version}"],
-        "updateStrategy": "hand-over",
-        "handoverSeconds": 1,
-    }
-    db = {
-        "image": "db:1",
-        "environment": {"NUMBER": str(number)},
-        "networks": ["back"],
-        "volumes": ["data:/data", f"extra-{version}:/extra"],
-    }
-    watch = {"image": "db:1", "networks": ["back"]}
-    services = [
-        {"serviceId": service_id, "serviceName": name, "config": config}
-        for service_id, (name, config) in enumerate((("web", web), ("db", db), ("watch", watch)), 1)
-    ]
-    apps = {"7": {"appId": 7, "appName": "shop", "services": services}}
-    return {"apps": apps, "version": number, "options": {"keepVolumes": False}}
