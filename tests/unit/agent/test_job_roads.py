@@ -7,7 +7,7 @@ from job_rig import MemoryCloud, order, shell, until, working
 
 from iotistic.agent.jobs.roads import MqttReports, Roads
 from iotistic.agent.link.budget import Purpose
-from iotistic.agent.link.errors import MqttOffline, MqttUnheard
+from iotistic.agent.link.errors import CloudRefused, MqttOffline, MqttUnheard
 from iotistic.contracts.jobs import JobStatus
 
 TOPIC = "iot/device/u/jobs/one/update"
@@ -20,7 +20,7 @@ class Broker:
 
     def __init__(self, *faults, answers=((f"{TOPIC}/accepted", ACCEPTED),)):
         self.published, self.faults, self.answers = [], list(faults), answers
-        self.reports = MqttReports("u", self.publish, accepted_within_s=0.1)
+        self.reports = MqttReports("u", self.publish, within_s=0.1)
 
     async def publish(self, topic, payload, purpose):
         if self.faults:
@@ -77,6 +77,22 @@ async def test_an_end_that_the_cloud_does_not_accept_goes_by_http_too(answers):
     assert cloud.statuses("one") == ["SUCCEEDED"]
 
 
+async def test_a_cloud_that_missed_the_beginning_is_told_it_before_the_end():
+    broker, cloud = Broker(answers=()), MemoryCloud()
+    cloud.answers = [CloudRefused("a job that is QUEUED cannot become SUCCEEDED", status=409)]
+    await Roads(broker.reports, cloud, lambda: True).report("one", DONE)
+
+    assert cloud.statuses("one") == ["IN_PROGRESS", "SUCCEEDED"]
+
+
+@pytest.mark.parametrize(("fields", "status"), [(DONE, 400), (BEGUN, 409), ({"status": "CANCELED"}, 409)])
+async def test_any_other_refusal_stays_one(fields, status):
+    cloud = MemoryCloud()
+    cloud.answers = [CloudRefused("no", status=status)]
+    with pytest.raises(CloudRefused):
+        await Roads(Broker().reports, cloud, lambda: False).report("one", fields)
+
+
 @pytest.mark.parametrize("payload", [b"", b"\xff", b"[" * 100_000, b"5", b"{}"])
 async def test_an_answer_that_cannot_be_read_is_an_answer(payload):
     broker = Broker(answers=((f"{TOPIC}/accepted", payload), (f"{TOPIC}/accepted", payload)))
@@ -89,7 +105,7 @@ async def test_an_answer_that_nobody_waits_for_is_nothing():
 
 async def test_a_runner_passes_answers_on_to_its_roads():
     cloud, broker = MemoryCloud(), Broker(answers=())
-    broker.reports = MqttReports("u", broker.publish, accepted_within_s=60)
+    broker.reports = MqttReports("u", broker.publish, within_s=60)
     roads = Roads(broker.reports, cloud, lambda: True)
     async with working(cloud, reports=roads) as runner:
         runner.notify(order("one", shell("fine", "true")))

@@ -8,13 +8,15 @@ from typing import Any, Protocol, runtime_checkable
 import structlog
 
 from iotistic.agent.link.budget import Purpose
-from iotistic.agent.link.errors import CloudUnavailable, MqttUnsendable
+from iotistic.agent.link.errors import CloudRefused, CloudUnavailable, MqttUnsendable
 from iotistic.contracts.job_messages import read_answer, update_topic
 from iotistic.contracts.jobs import JobStatus
 from iotistic.kernel.errors import IotisticError
 
 log = structlog.get_logger()
 
+_CONFLICT = 409
+_NEED_A_BEGINNING = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.TIMED_OUT)
 _MOST_MESSAGE_BYTES = 256 * 1024
 """Brokers end the connection of whoever sends more than they take; HTTP also packs."""
 
@@ -51,8 +53,8 @@ class MqttReports:
     `jobs/<job>/update/accepted`, which `hear` is to get (`JobRunner.hear` passes it on).
     """
 
-    def __init__(self, uuid: str, publish: Publish, *, accepted_within_s: float = 15.0) -> None:
-        self._uuid, self._publish, self._accepted_within_s = uuid, publish, accepted_within_s
+    def __init__(self, uuid: str, publish: Publish, *, within_s: float = 15.0) -> None:
+        self._uuid, self._publish, self._within_s = uuid, publish, within_s
         self._waiting: tuple[str, asyncio.Future[JobStatus | None]] | None = None
 
     def hear(self, topic: str, payload: bytes) -> None:
@@ -67,20 +69,21 @@ class MqttReports:
             self._waiting[1].set_result(read_answer(answer))
 
     async def report(self, job_id: str, fields: Mapping[str, Any]) -> JobStatus | None:
-        """Publish a report; of an end, wait for the cloud's answer. Raises IotisticError. One at a time."""
+        """Publish a report; of an end, wait for the cloud's answer. Raises IotisticError, after `within_s` at last.
+
+        One at a time.
+        """
         payload = json.dumps(fields, separators=(",", ":")).encode()
         if len(payload) > _MOST_MESSAGE_BYTES:
             raise MqttUnsendable(f"a report of {len(payload)} bytes is too large for a message")
         answer: asyncio.Future[JobStatus | None] = asyncio.get_running_loop().create_future()
         self._waiting = job_id, answer
         try:
-            await self._publish(update_topic(self._uuid, job_id), payload, Purpose.CONTROL)
-            if not JobStatus(fields["status"]).is_final:
-                return None
-            async with asyncio.timeout(self._accepted_within_s):
-                return await answer
+            async with asyncio.timeout(self._within_s):
+                await self._publish(update_topic(self._uuid, job_id), payload, Purpose.CONTROL)
+                return await answer if JobStatus(fields["status"]).is_final else None
         except TimeoutError as exc:
-            raise CloudUnavailable("the cloud did not accept the report that the broker took") from exc
+            raise CloudUnavailable(f"neither broker nor cloud took it within {self._within_s:g} s") from exc
         finally:
             self._waiting = None
 
@@ -104,4 +107,15 @@ class Roads:
                 return await self._first.report(job_id, fields)
             except IotisticError as exc:
                 log.info("job.report_rerouted", job_id=job_id, code=exc.code, reason=exc.message)
+        return await self._report_second(job_id, fields)
+
+    async def _report_second(self, job_id: str, fields: Mapping[str, Any]) -> JobStatus | None:
+        try:
+            return await self._second.report(job_id, fields)
+        except CloudRefused as exc:
+            is_out_of_turn = exc.fields.get("status") == _CONFLICT and fields["status"] in _NEED_A_BEGINNING
+            if not is_out_of_turn:
+                raise
+        # That the job began was told on the first road, and did not get to the cloud yet.
+        await self._second.report(job_id, {"status": JobStatus.IN_PROGRESS.value})
         return await self._second.report(job_id, fields)
