@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from iotistic.agent.operations.operations import Operations, Verb
@@ -59,15 +59,15 @@ def app(app_id, number):
         Service(
             ServiceKey(app_id, name),
             f"{app_id}{name}",
-            ServiceConfig(f"{name}:{number // 3}"),
-            states[number % 3],
+            ServiceConfig(f"{name}:{number}"),
+            states[number],
         )
         for name in "ab"
     )
     return App(app_id, f"app{app_id}", services)
 
 
-targets = st.dictionaries(st.sampled_from("12"), st.integers(0, 5), max_size=2)
+targets = st.dictionaries(st.sampled_from("12"), st.integers(0, 1), max_size=2)
 services = st.tuples(st.sampled_from("12"), st.sampled_from("ab"))
 steps = st.one_of(
     st.tuples(st.just("declare"), targets),
@@ -174,7 +174,17 @@ async def act(script):
         await device.stop()
 
 
+OVERTAKEN_AND_BACK = [
+    ("declare", {"1": 0}),
+    ("service", ("1", "a"), Verb.STOP),
+    ("declare", {"1": 1}),
+    ("declare", {"1": 0}),
+    ("kill",),
+]
+
+
 @given(st.lists(steps, max_size=20))
-@settings(max_examples=200, deadline=None)
+@example(OVERTAKEN_AND_BACK)
+@settings(max_examples=300, deadline=None)
 def test_what_is_wanted_is_what_the_model_says(script):
     asyncio.run(act(script))
