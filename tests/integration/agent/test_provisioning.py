@@ -435,6 +435,21 @@ async def test_leaving_keeps_uuid_and_keys_and_the_cloud_hears_of_it(tmp_path):
         assert rig.cloud.asked == asked
 
 
+async def test_an_environment_that_never_changed_does_not_bring_back_a_device_that_left(tmp_path):
+    cloud = ProvisioningDouble(rights={PROVISIONING_KEY: Right(), "by hand": Right()})
+    async with rigged(tmp_path, cloud) as rig:
+        async with rig.device() as (_, provisioner):
+            await provisioner.provision(rig.request(provisioning_key="by hand"))
+        async with rig.device() as (_, provisioner):
+            await provisioner.begin_with(rig.request())
+            await provisioner.deprovision()
+        async with rig.device() as (_, provisioner):
+            await provisioner.begin_with(rig.request())
+            assert not provisioner.status().has_provisioning_key
+            await provisioner.begin_with(rig.request(provisioning_key="another"))
+            assert provisioner.status().has_provisioning_key
+
+
 async def test_a_device_that_left_can_come_back_as_itself(tmp_path):
     cloud = ProvisioningDouble(rights={PROVISIONING_KEY: Right(max_uses=2)})
     async with rigged(tmp_path, cloud) as rig, rig.device() as (store, provisioner):

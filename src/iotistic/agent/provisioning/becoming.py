@@ -151,7 +151,7 @@ class Becoming:
             api_endpoint=address.url,
             api_tls_config=tls,
         )
-        await self._move(Progress(ProvisioningState.PROVISIONED, taken=self.progress.taken))
+        await self._move(self.progress.ended(ProvisioningState.PROVISIONED))
         log.info("device.provisioned", device_uuid=before.uuid, device_id=self.identity.device_id)
 
     async def _proven(self, door: Door, identity: Identity) -> str:

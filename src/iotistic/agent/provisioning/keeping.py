@@ -23,6 +23,8 @@ class Progress:
     """Names this registration, however often it is asked for."""
     taken: str = ""
     """Fingerprint of the request that was taken up last."""
+    environment: str = ""
+    """Fingerprint of what the environment asked for last, whether it was taken up or not."""
     challenge: str = field(default="", repr=False)
     """To be signed in the last step."""
     offered_endpoint: str = ""
@@ -36,7 +38,11 @@ class Progress:
 
     def begun(self) -> "Progress":
         """Return the same request at its beginning, under a new name."""
-        return Progress(ProvisioningState.REGISTERING, secrets.token_hex(16), self.taken)
+        return replace(self.ended(ProvisioningState.REGISTERING), idempotency_key=secrets.token_hex(16))
+
+    def ended(self, state: ProvisioningState, **values: str) -> "Progress":
+        """Return it with nothing under way but what was asked for."""
+        return replace(Progress(state, taken=self.taken, environment=self.environment), **values)
 
     def at(self, state: ProvisioningState, **values: str) -> "Progress":
         """Return it one step on."""

@@ -66,15 +66,17 @@ class Provisioner:
         return cls(store, around, await store.device.load(), await ProgressStore(store.metadata).load())
 
     async def begin_with(self, request: ProvisioningRequest | None) -> None:
-        """Take up what the environment asks for, unless the device is provisioned or has taken it up before.
+        """Take up what the environment asks for, unless the device is provisioned or it asked for that before.
 
         Raises RequestInvalid.
         """
         checked = None if request is None else request.checked()
-        if checked is None or self._identity.provisioned or checked.fingerprint == self._progress.taken:
+        if checked is None or checked.fingerprint in (self._progress.environment, self._progress.taken):
             return
         async with self._one:
-            await self._take(checked)
+            if not self._identity.provisioned:
+                await self._take(checked)
+            await self._keep(replace(self._progress, environment=checked.fingerprint))
 
     def status(self) -> ProvisioningStatus:
         """Return how the device stands with its cloud."""
@@ -217,9 +219,7 @@ class Provisioner:
             api_tls_config=tls,
         )
         if not (self._progress.is_under_way and self._progress.taken == request.fingerprint):
-            progress = Progress(taken=request.fingerprint)
-            await self._progress_store.save(progress)
-            self._progress = progress
+            await self._keep(self._progress.ended(ProvisioningState.NEW, taken=request.fingerprint))
         if request.api_endpoint.startswith("http:"):
             log.warning("provisioning.without_tls", api_endpoint=request.api_endpoint)
         self._now(identity)
@@ -239,9 +239,11 @@ class Provisioner:
         return Farewell(is_cloud_told=True)
 
     async def _forget(self) -> None:
-        progress = Progress(taken=self._progress.taken)
-        await self._progress_store.save(progress)
+        await self._keep(self._progress.ended(ProvisioningState.NEW))
         await self._store.metadata.put(_KEYS, None)
+
+    async def _keep(self, progress: Progress) -> None:
+        await self._progress_store.save(progress)
         self._progress = progress
 
     def _now(self, identity: Identity) -> None:
