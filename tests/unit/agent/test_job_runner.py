@@ -436,3 +436,20 @@ async def test_unavailable_says_when_to_come_again():
         await until(lambda: not cloud.answers)
         runner.ask_now()
         await until(lambda: cloud.final("one"))
+
+
+async def test_a_recovery_that_meets_a_fault_of_our_own_ends_its_job_and_not_the_agent(monkeypatch):
+    cloud, keeper = MemoryCloud(order("one", shell("hang", "sleep 300"))), MemoryKeeper()
+    async with working(cloud, keeper) as runner:
+        await until(lambda: runner.recent() and runner.recent()[0].step == "hang")
+
+    def fail(*_args, **_named):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("iotistic.agent.jobs.running.end_leftovers", fail)
+    async with working(cloud, keeper) as runner:
+        await until(lambda: cloud.final("one"))
+        runner.notify(announced("two", TRUE))
+        await until(lambda: cloud.final("two"))
+
+    assert "fault of its own" in cloud.final("one")[0]["reason"]

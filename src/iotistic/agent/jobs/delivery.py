@@ -78,9 +78,12 @@ class Delivery:
         await self._journal.told(entry, report)
         if said is JobStatus.CANCELED and not entry.status.is_final:
             self._canceled(entry.job_id)
+        self._note_over(entry, report)
+        return 0.0
+
+    def _note_over(self, entry: Entry, report: dict[str, Any]) -> None:
         if entry.status.is_final and not entry.reports and not report["again"]:
             self._over()
-        return 0.0
 
     async def _refused(self, entry: Entry, report: dict[str, Any], exc: IotisticError) -> None:
         """The same again would be refused again: it goes without its outputs if it was too large, or not at all."""
@@ -98,3 +101,4 @@ class Delivery:
             reason=exc.message,
         )
         await self._journal.told(entry, report)
+        self._note_over(entry, report)

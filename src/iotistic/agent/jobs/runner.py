@@ -201,14 +201,12 @@ class JobRunner:
                 continue
             if entry is self._under_way:
                 self._cancelled.set()
-            else:
+            elif not entry.is_running:  # one that is still to be recovered is told of then
                 await self._running.finish(entry, Outcome(JobStatus.CANCELED, "cancelled while it waited"))
 
     async def _work(self) -> None:
         for entry in [one for one in self._journal.entries if one.is_running]:
-            self._under_way = entry
-            await self._running.recover(entry)
-            self._under_way = None
+            await self._recover(entry)
         while True:
             self._wake.clear()
             entry, rest_s = self._next()
@@ -218,6 +216,20 @@ class JobRunner:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(rest_s):
                     await self._wake.wait()
+
+    async def _recover(self, entry: Entry) -> None:
+        self._under_way = entry
+        try:
+            await self._running.recover(entry)
+        except Exception as exc:  # the same at each start would be worse
+            log.exception("job.failed", job_id=entry.job_id)
+            await self._give_up(entry, exc)
+        self._under_way = None
+
+    async def _give_up(self, entry: Entry, exc: Exception) -> None:
+        """Fail a job that met a fault of our own: it would meet it again."""
+        reason = f"the agent met a fault of its own: {exc!r}"
+        await self._running.finish(entry, Outcome(JobStatus.FAILED, reason))
 
     def _next(self) -> tuple[Entry | None, float]:
         """Return the job that is due, or how long to rest."""
@@ -236,11 +248,9 @@ class JobRunner:
         except IotisticError as exc:
             log.warning("job.not_begun", job_id=entry.job_id, code=exc.code, reason=exc.message)
             entry.due_at = self._around.clock() + _DISK_PAUSE_S
-        except Exception as exc:  # our own fault; the same job would meet it again
+        except Exception as exc:  # not the cloud's fault, and no reason to end the agent
             log.exception("job.failed", job_id=entry.job_id)
-            await self._running.finish(
-                entry, Outcome(JobStatus.FAILED, f"the agent met a fault of its own: {exc!r}")
-            )
+            await self._give_up(entry, exc)
         if self._cancelled.is_set() and not entry.status.is_final:
             await self._running.finish(entry, Outcome(JobStatus.CANCELED, "cancelled between its runs"))
         self._under_way = None
