@@ -273,7 +273,10 @@ install_settings() {
     if [ -e "$root/etc/$name/agent.env" ]; then
         say "left alone: the settings in $root/etc/$name/agent.env"
     else
-        put "$here/agent/agent.env" "$root/etc/$name/agent.env" 600
+        settings=$(mktemp)
+        sed "s/^DEVICE_TYPE=.*/DEVICE_TYPE=$device/" "$here/agent/agent.env" >"$settings"
+        put "$settings" "$root/etc/$name/agent.env" 600
+        rm -f "$settings"
     fi
 }
 
@@ -329,7 +332,7 @@ docker_options() {
     group=$(stat -c %g /var/run/docker.sock 2>/dev/null || echo 0)
     set -- --name "$name" --restart unless-stopped --network host --user 10001:10001 --group-add "$group" \
         --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges:true \
-        --memory 256m --pids-limit 256 --env "DEVICE_TYPE=$device" --env-file "/etc/$name/agent.env" \
+        --memory 256m --pids-limit 256 --env-file "/etc/$name/agent.env" \
         --volume "/var/lib/$name:/var/lib/$name" --volume /var/run/docker.sock:/var/run/docker.sock
     printf '%s\n' "$@"
 }
