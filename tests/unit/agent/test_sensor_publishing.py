@@ -347,3 +347,43 @@ def test_whatever_can_be_read_arrives_as_it_was(polls):
         sorted(row[1:3] for row in rows if not isinstance(row[2], str)),
         sorted(row[2] for row in rows if isinstance(row[2], str)),
     )
+
+
+acts = st.sampled_from(
+    ["publish", "publish", "publish", "cancel", "refuse", "accept", "hold", "let go", "wait"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(acts, max_size=60), st.integers(1, 5))
+def test_whatever_the_disk_and_callers_do_nothing_is_lost_doubled_or_out_of_order(script, messages):
+    async def play():
+        disk, sent, calls = Disk(), [], []
+        disk.fault = StoreUnavailable("full")
+        publisher = Publisher(disk.append, UUID, lambda: NOW, Gathering(messages=messages))
+
+        async def publish():
+            sent.append(len(sent))
+            await publisher.publish("modbus", [reading(value=sent[-1])])
+
+        acting = {
+            "publish": lambda: calls.append(asyncio.create_task(publish())),
+            "cancel": lambda: [call.cancel() for call in calls[-1:]],
+            "refuse": lambda: setattr(disk, "refusing", lambda _letter: True),
+            "accept": lambda: setattr(disk, "refusing", None),
+            "hold": disk.gate.clear,
+            "let go": disk.gate.set,
+            "wait": lambda: None,
+        }
+        for act in script:
+            acting[act]()
+            await asyncio.sleep(0)
+        disk.refusing = None
+        disk.gate.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await publisher.flush()
+        return sent, values(disk.lines)
+
+    sent, kept = asyncio.run(play())
+
+    assert kept == sent
