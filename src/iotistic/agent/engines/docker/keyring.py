@@ -62,7 +62,7 @@ class FileKeyring:
         except OSError as exc:
             self._refuse(str(exc.strerror))
             return
-        seen = (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode)
+        seen = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
         if seen == self._seen:
             return
         self._seen = seen
