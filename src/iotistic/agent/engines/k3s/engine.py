@@ -158,6 +158,9 @@ class K3sEngine:
 
     async def unpause(self, container_id: str) -> None:
         """Let it have its pod again."""
+        one = await self._find(container_id)
+        if one.container.status not in (Status.PAUSED, Status.RUNNING, Status.RESTARTING):
+            raise StepRefused(f"a container that is {one.container.status} is not paused")
         await self.start(container_id)
 
     async def update(self, container_id: str, name: str, config: ServiceConfig) -> None:

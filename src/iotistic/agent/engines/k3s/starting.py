@@ -11,7 +11,7 @@ from iotistic.planning.model import Status
 
 START_WITHIN_S = 45.0
 """Shorter than a step may take, so that there is time to put it back."""
-_LOOK_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.2
 _PATIENCE_S = 4.0
 """How long a pod may have no place: one that ends gives its ports back a moment late."""
 _CANNOT_BEGIN = (
