@@ -167,3 +167,10 @@ def test_yaml_is_read_as_yaml_is(document):
 def test_whatever_stands_in_a_file_it_is_read_or_refused(text):
     with contextlib.suppress(ValueError):
         read_yaml(text)
+
+
+def test_an_address_of_ipv6_stands_in_brackets(tmp_path):
+    (tmp_path / "ca.crt").write_text("authority", encoding="utf-8")
+    environ = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"}
+
+    assert in_cluster(environ, tmp_path).server == "https://[fd00::1]:6443"
