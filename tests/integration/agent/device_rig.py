@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from iotistic.agent.engines.simulated.engine import SimulatedEngine
+from iotistic.agent.jobs.model import JobExecution
 from iotistic.agent.local_api.access import Policy
 from iotistic.agent.local_api.ports import Parts
 from iotistic.agent.local_api.server import DeviceApi
@@ -26,11 +27,15 @@ from iotistic.agent.reconcile.reconciler import Reconciler, Surroundings
 from iotistic.agent.scenarios.model import Simulation
 from iotistic.agent.scenarios.scenarios import Scenarios
 from iotistic.agent.store.store import Store
+from iotistic.contracts.jobs import JobStatus
 from iotistic.kernel.errors import Conflict
 from iotistic.planning.target import read_target
 
 UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 WITHIN_S = 10.0
+
+
+JOB = JobExecution("j1", 1, "greet", JobStatus.SUCCEEDED, "", 1.0, 2.0, 3.5, "", 2, "", 0, 1, None)
 
 
 class AlreadyIn(Conflict):
@@ -188,7 +193,7 @@ class DeviceRig:
             anomalies=AnomaliesDouble(),
             host=self.host,
             machine=Observer(self.folder).look,
-            jobs=lambda: [{"jobId": "j1", "status": "SUCCEEDED"}],
+            jobs=lambda: [JOB],
             diagnoses={"cloud": lambda: {"status": "online", "failures": 0}},
         )
 

@@ -260,7 +260,9 @@ async def test_it_shows_plan_parts_machine_and_jobs(rig):
     assert (plan["settled"], plan["steps"]) == (True, [])
     assert diagnostics["parts"] == {"cloud": {"status": "online", "failures": 0}}
     assert metrics["memory_total"] > 0
-    assert jobs == {"jobs": [{"jobId": "j1", "status": "SUCCEEDED"}]}
+    assert [(one["jobId"], one["status"], one["finishedAt"]) for one in jobs["jobs"]] == [
+        ("j1", "SUCCEEDED", "1970-01-01T00:00:03.500Z")
+    ]
 
 
 async def test_the_last_log_lines_are_shown_of_all_or_of_one(rig):

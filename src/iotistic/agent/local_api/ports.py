@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from iotistic.agent.jobs.model import JobExecution
 from iotistic.agent.local_config.config import LocalConfig
 from iotistic.agent.logs.entry import LogEntry
 from iotistic.agent.metrics.model import Machine
@@ -120,7 +121,7 @@ class Parts:
     anomalies: Anomalies | None = None
     host: Host | None = None
     machine: Callable[[], Machine] | None = None
-    jobs: Callable[[], Sequence[Document]] | None = None
+    jobs: Callable[[], Sequence[JobExecution]] | None = None
     """The last jobs, newest first."""
     diagnoses: Mapping[str, Callable[[], Document]] | None = None
     """What parts say of themselves, by name: cloud, mqtt, store, outbox."""

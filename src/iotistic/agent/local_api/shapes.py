@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from iotistic.agent.jobs.model import JobExecution
 from iotistic.agent.local_api.ports import Parts
 from iotistic.agent.local_config.config import Change, Setting
 from iotistic.agent.operations.outcome import Outcome
@@ -123,6 +124,26 @@ def settings(found: Iterable[Setting]) -> dict[str, Any]:
 def change(found: Change) -> dict[str, Any]:
     """Return what a change of settings did."""
     return {"status": "ok", "changed": list(found.changed), "needsRestart": list(found.needs_restart)}
+
+
+def job(found: JobExecution) -> dict[str, Any]:
+    """Return one execution of a job."""
+    return {
+        "jobId": found.job_id,
+        "executionNumber": found.number,
+        "jobName": found.name,
+        "status": str(found.status),
+        "reason": found.reason or None,
+        "receivedAt": iso(found.received_at),
+        "startedAt": iso(found.started_at),
+        "finishedAt": iso(found.finished_at),
+        "step": found.step or None,
+        "executedSteps": found.executed_steps,
+        "failedStep": found.failed_step or None,
+        "exitCode": found.exit_code,
+        "runs": found.runs,
+        "nextRunAt": iso(found.next_run_at),
+    }
 
 
 def _step(step: Step | Action) -> dict[str, Any]:

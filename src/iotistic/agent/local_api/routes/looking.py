@@ -71,7 +71,7 @@ class LookingRoutes:
         """List the last jobs, newest first."""
         if self._parts.jobs is None:
             raise NotPossible("this agent carries out no jobs")
-        return web.json_response({"jobs": [dict(one) for one in self._parts.jobs()]})
+        return web.json_response({"jobs": [shapes.job(one) for one in self._parts.jobs()]})
 
     async def connection(self, _request: web.Request) -> web.Response:
         """Return how the cloud is reached."""
