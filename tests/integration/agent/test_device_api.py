@@ -220,9 +220,10 @@ async def test_a_device_comes_into_a_fleet_and_leaves_it_with_the_same_key(rig):
 
 async def test_a_factory_reset_forgets_settings_and_the_key(rig):
     key = rig.key.text
-    await rig.ask("PATCH", "/v1/config", {"DEVICE_NAME": "pump"})
+    await rig.ask("PATCH", "/v1/config", {"DEVICE_NAME": "pump", "LOG_LEVEL": "debug"})
     answer = await rig.ask("POST", "/v1/factory-reset", {})
 
+    assert rig.log_level == "info"
     assert answer.body["cloudNotToldBecause"] == "the cloud does not answer"
     assert (await rig.ask("GET", "/v1/config/DEVICE_NAME")).body["value"] == "device"
     assert rig.key.text != key

@@ -135,17 +135,21 @@ class LocalConfig:
 
     async def forget(self) -> None:
         """Begin again without anything that was set here: the disk was emptied by a factory reset."""
-        self._local = {}
+        async with self._changing:
+            await self._take({})
 
     async def _change(self, change: Callable[[dict[str, Value]], dict[str, Value]]) -> Change:
         async with self._changing:
-            before = {setting.option.name: setting.value for setting in self.all()}
             local = change(self._local)
             if local != self._local:
                 await self._disk.put(_NAME, local or None)
-            self._local = local
-            changed = [one for one in self.all() if one.value != before[one.option.name]]
-            waiting = [one.option.name for one in changed if not await self._take_effect(one)]
+            return await self._take(local)
+
+    async def _take(self, local: dict[str, Value]) -> Change:
+        before = {setting.option.name: setting.value for setting in self.all()}
+        self._local = local
+        changed = [one for one in self.all() if one.value != before[one.option.name]]
+        waiting = [one.option.name for one in changed if not await self._take_effect(one)]
         names = tuple(one.option.name for one in changed)
         if names:
             log.info("config.changed", options=list(names))
