@@ -10,9 +10,9 @@ ARGS ?=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Start everything with 4 simulated controllers and a live table; Ctrl-C stops it
+run: ## Start everything with 4 simulated controllers, an agent and a live table; Ctrl-C stops it
 	@sh scripts/setup.sh mosquitto
-	@exec $(BIN)/iotistic up --simulate 4 $(ARGS)
+	@exec $(BIN)/iotistic up --simulate 4 --agent $(ARGS)
 
 test: ## Lint, types, import contracts and every test
 	@sh scripts/setup.sh mosquitto mosquitto-clients openssl openjdk-17-jre-headless redis-server \

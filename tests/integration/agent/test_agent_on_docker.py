@@ -7,8 +7,9 @@ import time
 import pytest
 from benchmarks.docker_device import shop
 
-from iotistic.entrypoints.agent.assembly import AgentSettings, EngineKind, open_agent
-from iotistic.planning.model import Health, Status
+from iotistic.entrypoints.agent.assembly import AgentSettings, open_agent
+from iotistic.entrypoints.agent.engine_choice import EngineKind
+from iotistic.planning.model import Health, Status, Target
 
 WITHIN_S = 20.0
 LOCK = "/tmp/iotistic/updates.lock"
@@ -87,3 +88,19 @@ async def test_a_container_whose_liveness_fails_is_started_again(agent, docker):
     )
     assert step[0].until is not None
     assert first.id in {one.id for one in agent.reconciler.standing.current.containers}
+
+
+async def test_agents_of_different_scopes_on_one_docker_leave_each_other_alone(agent, docker, tmp_path):
+    await settle(agent, shop())
+    settings = AgentSettings(
+        agent_engine=EngineKind.DOCKER, docker_socket=docker.socket, engine_scope="second"
+    )
+    async with open_agent(settings, tmp_path / "second") as second:
+        task = asyncio.create_task(second.reconciler.run())
+        await settle(second, Target())
+        seen = second.reconciler.standing.current
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert (seen.containers, seen.networks, dict(seen.volumes)) == ((), frozenset(), {})
+    assert web(agent)

@@ -95,6 +95,7 @@ class Reconciler:
         if target != self._target:
             self._record.retarget(target)
             self._target, self._retargeted = target, True
+            self.standing.settled_at = None
         self._wake.set()
 
     def look(self) -> None:

@@ -6,54 +6,30 @@ import shutil
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import structlog
 from pydantic import Field
 
-from iotistic.agent.engines.docker.engine import SOCKET, DockerEngine
+from iotistic.agent.engines.docker.engine import DockerEngine
 from iotistic.agent.engines.port import Engine
-from iotistic.agent.engines.simulated.engine import SimulatedEngine
 from iotistic.agent.health.checking import Checker
 from iotistic.agent.health.prober import Prober, tell_reconciler
 from iotistic.agent.reconcile.carrying_out import Executor
-from iotistic.agent.reconcile.locks import SEEN_AT, FileLocks
+from iotistic.agent.reconcile.locks import FileLocks
 from iotistic.agent.reconcile.reconciler import Reconciler, Surroundings
 from iotistic.agent.reconcile.record import Record
 from iotistic.agent.store.store import Store
-from iotistic.kernel.errors import Unavailable
-from iotistic.kernel.settings import Settings
+from iotistic.entrypoints.agent.engine_choice import EngineSettings, choose_engine
 from iotistic.planning.facts import Facts
 from iotistic.planning.model import Current
 
 log = structlog.get_logger()
 
-_CALL_WITHIN_S = 5.0
 
+class AgentSettings(EngineSettings):
+    """How an agent keeps its containers."""
 
-class EngineKind(StrEnum):
-    """What runs containers."""
-
-    AUTO = "auto"
-    """Docker when its socket is there, otherwise nothing but a simulation."""
-    DOCKER = "docker"
-    SIMULATED = "simulated"
-
-
-class DockerMissing(Unavailable):
-    """There is no Docker at its socket."""
-
-    code = "agent.docker_missing"
-
-
-class AgentSettings(Settings):
-    """How an agent works."""
-
-    agent_engine: EngineKind = EngineKind.AUTO
-    """What runs containers: auto (Docker when its socket is there), docker, simulated."""
-    docker_socket: Path = SOCKET
-    """Docker's socket."""
     reconciliation_interval_ms: int = Field(default=30_000, ge=100)
     """Milliseconds after which the agent looks at its containers although nothing happened."""
     disk_watermark_percent: int = Field(default=85, ge=1, le=100)
@@ -81,20 +57,6 @@ class Agent:
         )
 
 
-def choose_engine(settings: AgentSettings, locks: FileLocks | None = None) -> Engine:
-    """Return the engine; containers see the locks of their apps. Raises DockerMissing when it is wanted and not there."""
-    kind, socket = settings.agent_engine, settings.docker_socket
-    if kind is EngineKind.DOCKER and not socket.is_socket():
-        raise DockerMissing(f"nothing listens at {socket}", hint="start Docker, or set DOCKER_SOCKET")
-    if kind is EngineKind.DOCKER or (kind is EngineKind.AUTO and socket.is_socket()):
-        return DockerEngine(socket, shared=lambda app_id: _lock_folder(locks, app_id))
-    return SimulatedEngine(time.time)
-
-
-def _lock_folder(locks: FileLocks | None, app_id: str) -> list[str]:
-    return [] if locks is None else [f"{locks.folder(app_id)}:{SEEN_AT}"]
-
-
 @contextlib.asynccontextmanager
 async def open_agent(
     settings: AgentSettings,
@@ -112,7 +74,7 @@ async def open_agent(
     _make(data)
     store = await Store.open(data / "agent.sqlite", executor=disk)
     locks = FileLocks(data / "locks")
-    engine = engine or choose_engine(settings, locks)
+    engine = engine or choose_engine(settings, data, locks)
     async with contextlib.AsyncExitStack() as leaving:
         leaving.push_async_callback(store.close)
         leaving.push_async_callback(engine.close)

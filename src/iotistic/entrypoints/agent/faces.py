@@ -1,13 +1,14 @@
 """The agent as others see it: people through the device API, the cloud through its announcements."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from iotistic.agent.link.announcements import Concerned
 from iotistic.agent.local_api.host import SystemHost
 from iotistic.agent.local_api.ports import Parts
+from iotistic.agent.local_api.problems import NotPossible
 from iotistic.agent.provisioning.model import Farewell, ProvisioningRequest, ProvisioningStatus
 from iotistic.agent.provisioning.provisioner import Provisioner
 from iotistic.entrypoints.catalogue import version
@@ -21,34 +22,41 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class DeviceProvisioning:
-    """Into a fleet and out of it. `ca_pem` is what a cloud is checked against when nobody says more."""
+    """Into a fleet and out of it."""
 
-    provisioner: Provisioner
-    ca_pem: str
-    declare: Callable[[Target], None]
+    process: "AgentProcess"
+
+    @property
+    def _provisioner(self) -> Provisioner:
+        return self.process.provisioner
 
     def status(self) -> ProvisioningStatus:
         """Return how far the device is."""
-        return self.provisioner.status()
+        return self._provisioner.status()
 
     async def provision(self, request: ProvisioningRequest) -> ProvisioningStatus:
-        """Bring the device into a fleet."""
-        return await self.provisioner.provision(replace(request, ca_pem=request.ca_pem or self.ca_pem))
+        """Bring the device into a fleet. Raises NotPossible, and what the provisioner raises."""
+        if not self.process.follows_cloud:
+            raise NotPossible(
+                "this agent was started with a file that says what is wanted",
+                hint="start it with `iotistic agent run` and no file",
+            )
+        ca_pem = request.ca_pem or self.process.settings.cloud_ca
+        return await self._provisioner.provision(replace(request, ca_pem=ca_pem))
 
     async def deprovision(self) -> Farewell:
         """Leave the fleet. Services go on as they are."""
-        return await self.provisioner.deprovision()
+        return await self.process.leave(self._provisioner.deprovision)
 
     async def factory_reset(self) -> Farewell:
         """Leave the fleet, forget everything, and remove every service with its data."""
-        farewell = await self.provisioner.factory_reset()
-        self.declare(Target(options=Options(keep_volumes=False)))
+        farewell = await self.process.leave(self._provisioner.factory_reset)
+        self.process.declare(Target(options=Options(keep_volumes=False)))
         return farewell
 
 
 def api_parts(process: "AgentProcess") -> Parts:
     """Return what the device API is made of."""
-    provisioning = DeviceProvisioning(process.provisioner, process.settings.cloud_ca, process.declare)
     return Parts(
         operations=process.operations,
         loop=process.agent.reconciler,
@@ -56,7 +64,7 @@ def api_parts(process: "AgentProcess") -> Parts:
         config=process.config,
         version=version(),
         engine=process.agent.engine.name,
-        provisioning=provisioning if process.follows_cloud else None,
+        provisioning=DeviceProvisioning(process),
         logs=process.hub,
         simulation=process.scenarios,
         host=SystemHost(process.restart),

@@ -30,12 +30,14 @@ from iotistic.agent.local_config.config import LocalConfig
 from iotistic.agent.logs.collector import LogCollector
 from iotistic.agent.logs.files import LogFiles
 from iotistic.agent.logs.hub import LogHub
+from iotistic.agent.logs.level import level_named
 from iotistic.agent.logs.own import OwnLog
 from iotistic.agent.logs.shipper import LogShipper
 from iotistic.agent.logs.watched import Watched
 from iotistic.agent.metrics.machine import Observer
 from iotistic.agent.operations.operations import Operations
 from iotistic.agent.operations.room import Room
+from iotistic.agent.provisioning.model import Farewell
 from iotistic.agent.provisioning.provisioner import Around as ProvisioningAround
 from iotistic.agent.provisioning.provisioner import Provisioner
 from iotistic.agent.scenarios.scenarios import Scenarios
@@ -84,7 +86,8 @@ class AgentProcess:
         self.hub, self.follows_cloud, self.restart = hub, follows_cloud, restart
         self.wishes = Wishes()
         self.session: CloudSession | None = None
-        self._declared = asyncio.Event()
+        self._declared, self._leaving = asyncio.Event(), asyncio.Event()
+        self._speaking = asyncio.Lock()
         agent, store, uuid = self.agent, self.agent.store, self.identity.uuid
         self.link = MqttLink(self.broker, None, LinkAround(spread_s=settings.mqtt_reconnect_spread_s))
         self.dispatcher = Dispatcher(store.outbox, self.link, uuid)
@@ -100,15 +103,19 @@ class AgentProcess:
         )
         self.shipper = LogShipper(self, settings.shipping, clock=_clock, chance=_chance)
         self._collector = LogCollector(
-            agent.engine, Watched(agent.reconciler), hub.add, _clock, memory=store.metadata
+            agent.engine,
+            Watched(agent.reconciler),
+            hub.add,
+            _clock,
+            memory=store.metadata,
+            most_age_s=settings.log_max_age / 1000,
         )
         self._announcements = Announcements(self.link, uuid, concerned(self))
         self.link.on(f"iot/device/{uuid}/jobs/+/update/accepted", self._hear_job)
-        self._files = _log_files(settings, data)
+        self._files = LogFiles(settings.log_dir or data / "logs", max_bytes=settings.max_log_file_size)
         self.api = DeviceApi(api_parts(self), opened.key, settings.policy, settings.device_api_port)
         hub.listen(self.shipper.take)
-        if self._files is not None:
-            hub.listen(self._files.take)
+        hub.listen(self._files.take)
         self.wishes.listeners.append(self._wished)
         self._wished(self.wishes.config)
 
@@ -130,9 +137,8 @@ class AgentProcess:
             self.scenarios.run,
             self._collector.run,
             self.shipper.run,
+            self._files.run,
         ]
-        if self._files is not None:
-            parts.append(self._files.run)
         if self.follows_cloud:
             await self._begin_with_kept()
             parts += [self.provisioner.run, self._follow_cloud]
@@ -152,6 +158,7 @@ class AgentProcess:
 
     def noticed(self) -> None:
         """Hear that something on the device changed."""
+        self._collector.look()
         if self.session is not None:
             self.session.teller.changed()
 
@@ -180,20 +187,34 @@ class AgentProcess:
             if not faults:
                 self.declare(target)
 
+    async def leave(self, take_leave: Callable[[], Awaitable[Farewell]]) -> Farewell:
+        """Take leave of the cloud once nothing speaks with it any more: a key renewed meanwhile would stay behind."""
+        self._leaving.set()
+        async with self._speaking:
+            self._leaving.clear()
+            try:
+                return await take_leave()
+            finally:
+                self._identified(await self.agent.store.device.load())
+
     async def _follow_cloud(self) -> None:
         while True:
             self._identified(await self.provisioner.until(provisioned=True))
-            speaking = asyncio.create_task(self._speak())
-            leaving = asyncio.create_task(self.provisioner.until(provisioned=False))
-            try:
-                await asyncio.wait((speaking, leaving), return_when=asyncio.FIRST_COMPLETED)
-                if speaking.done():
-                    speaking.result()
-                self._identified(leaving.result())
-            finally:
-                for task in (speaking, leaving):
-                    task.cancel()
-                await asyncio.gather(speaking, leaving, return_exceptions=True)
+            async with self._speaking:
+                if self.provisioner.status().provisioned:
+                    await self._speak_until_left()
+
+    async def _speak_until_left(self) -> None:
+        speaking = asyncio.create_task(self._speak())
+        leaving = asyncio.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait((speaking, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if speaking.done():
+                speaking.result()
+        finally:
+            for task in (speaking, leaving):
+                task.cancel()
+            await asyncio.gather(speaking, leaving, return_exceptions=True)
 
     async def _speak(self) -> None:
         device = Device(
@@ -221,7 +242,11 @@ class AgentProcess:
     def _wished(self, config: DeviceConfig) -> None:
         shipping = self.settings.shipping
         wanted = shipping.is_enabled if config.remote_logging is None else config.remote_logging
+        if (level := level_named(config.log_level or "")) is not None:
+            shipping = replace(shipping, lowest=level)
         self.shipper.shipping = replace(shipping, is_enabled=wanted and self.session is not None)
+        in_files = self.settings.keeps_log_files if config.log_files is None else config.log_files
+        self._files.is_enabled = in_files
 
 
 @contextlib.asynccontextmanager
@@ -276,12 +301,6 @@ def _gathering(settings: AgentProcessSettings) -> Gathering:
     return Gathering(
         settings.sensor_batch_messages, settings.sensor_batch_ms / 1000, settings.sensor_buffer_bytes
     )
-
-
-def _log_files(settings: AgentProcessSettings, data: Path) -> LogFiles | None:
-    if not settings.keeps_log_files:
-        return None
-    return LogFiles(settings.log_dir or data / "logs", max_bytes=settings.max_log_file_size)
 
 
 async def _awaited(part: Part) -> None:

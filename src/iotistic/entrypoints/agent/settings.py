@@ -25,7 +25,7 @@ class IntervalSettings(Settings):
 
     poll_interval_ms: int = Field(default=60_000, ge=1000)
     """Milliseconds between two looks at the target while no MQTT connection announces changes."""
-    poll_interval_announced_ms: int = Field(default=900_000, ge=1000)
+    poll_interval_announced_ms: int = Field(default=1_800_000, ge=1000)
     """The same while one does: then polling is only there to catch what an announcement lost."""
     report_interval_ms: int = Field(default=60_000, ge=1000)
     """Milliseconds after which the state is compared with what the cloud knows, although nothing happened."""

@@ -16,7 +16,8 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from iotistic.agent.reporting.services import describe_apps
-from iotistic.entrypoints.agent.assembly import Agent, EngineKind, choose_engine
+from iotistic.entrypoints.agent.assembly import Agent
+from iotistic.entrypoints.agent.engine_choice import EngineKind, choose_engine
 from iotistic.entrypoints.agent.process import AgentProcess, open_process
 from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.entrypoints.commands.options import AsJson
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 app = App(name="agent", help_format="plaintext")
 
 _LOOK_EVERY_S = 0.5
+_CLEAN_UP_WITHIN_S = 25.0
 _SERVICE_COLUMNS = ("app", "service", "state", "status", "image", "container", "error")
 
 
@@ -73,6 +75,7 @@ def run(
     data: Path | None = None,
     once: Annotated[bool, Parameter(negative="")] = False,
     within: Annotated[float, Parameter(validator=Number(gt=0))] = 300.0,
+    clean_up: Annotated[bool, Parameter(negative="")] = False,
     json: AsJson = False,
 ) -> int:
     """Keep this machine's containers equal to a target state, until Ctrl-C.
@@ -92,12 +95,15 @@ def run(
         End as soon as nothing is left to be done; status 1 when something could not be done. Needs a file.
     within
         Seconds that --once waits at most.
+    clean_up
+        Remove every service again at the end; volumes stay.
     """
     settings = load_settings(AgentProcessSettings, agent_engine=engine)
     configure_logging(settings, process="agent")
     if once and target is None:
         raise TargetInvalid("--once needs a file with a target state")
-    running = Running(settings, data or settings.data, target, within if once else None, json=json)
+    running = Running(settings, data or settings.data, target, within_s=within if once else None)
+    running.json, running.cleans_up = json, clean_up
     status = asyncio.run(running.run(None if target is None else read_file(target)))
     if running.again.is_set():
         log.info("agent.restarting")
@@ -122,7 +128,7 @@ def read_file(path: Path) -> Target:
 
 
 async def _planned(settings: AgentProcessSettings, target: Target) -> list[Step]:
-    engine = choose_engine(settings)
+    engine = choose_engine(settings, settings.data)
     try:
         current = await engine.observe()
     finally:
@@ -134,18 +140,13 @@ class Running:
     """One run of an agent; `again` is set when somebody asked for another one."""
 
     def __init__(
-        self,
-        settings: AgentProcessSettings,
-        data: Path,
-        path: Path | None,
-        within_s: float | None,
-        *,
-        json: bool,
+        self, settings: AgentProcessSettings, data: Path, path: Path | None, *, within_s: float | None
     ) -> None:
         self._settings, self._data, self._path = settings, data, path
-        self._within_s, self._json = within_s, json
+        self._within_s = within_s
         self._stop = asyncio.Event()
         self.again = asyncio.Event()
+        self.json = self.cleans_up = False
 
     async def run(self, wanted: Target | None) -> int:
         """Run until a signal, or, with a time to settle within, until the device is settled."""
@@ -160,7 +161,7 @@ class Running:
             await self._work(process)
             if self._path is None:
                 return 0
-            _show(process.agent, json=self._json)
+            _show(process.agent, json=self.json)
             standing = process.agent.reconciler.standing
             return int(self._within_s is not None and (bool(standing.steps) or standing.settled_at is None))
 
@@ -173,6 +174,9 @@ class Running:
             for task in (working, beside):
                 if task.done():
                     task.result()
+            if self.cleans_up and not working.done():
+                process.agent.reconciler.declare(Target())
+                await _until_settled(process.agent, _CLEAN_UP_WITHIN_S)
         finally:
             for task in (working, beside, ended):
                 task.cancel()

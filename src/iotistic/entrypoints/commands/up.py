@@ -22,6 +22,7 @@ def up(
     plain: Annotated[bool, Parameter(negative="")] = False,
     workers: int | None = None,
     simulate: int | None = None,
+    agent: Annotated[bool, Parameter(negative="")] = False,
     listen: str | None = None,
     api_port: int | None = None,
     pki_port: int | None = None,
@@ -39,6 +40,8 @@ def up(
         Ingest processes that share the stream (1).
     simulate
         F2 controllers to simulate (0).
+    agent
+        Run an agent too, with an app to try: on this machine's Docker if there is one, else simulated.
     listen
         Address that devices connect to (127.0.0.1); 0.0.0.0 opens broker and certificate authority.
     api_port
@@ -53,6 +56,7 @@ def up(
         plain=plain or None,
         workers=workers,
         simulate=simulate,
+        agent=agent or None,
         listen_address=listen,
         api_port=api_port,
         pki_port=pki_port,

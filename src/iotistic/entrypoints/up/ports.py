@@ -35,6 +35,7 @@ def choose(settings: UpSettings, remembered: Mapping[str, int]) -> dict[str, Cho
         "pki": (settings.pki_port, open_to),
         "mqtt": (settings.mqtt_port, open_to),
         "mqtt_service": (0, LOOPBACK),
+        **({"device_api": (settings.device_api_port, LOOPBACK)} if settings.agent else {}),
         **dict.fromkeys(_observed(settings), (0, LOOPBACK)),
     }
     chosen: dict[str, Chosen] = {}

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from iotistic.entrypoints.up import try_out
 from iotistic.entrypoints.up.parts import OwnProcess
 from iotistic.entrypoints.up.ports import LOOPBACK, Chosen
 from iotistic.entrypoints.up.probes import ready_at
@@ -85,6 +86,30 @@ class Processes:
             log=self.home.logs / "simulator.log",
             health_url=None,
             ready=_at_once,
+        )
+
+    def agent(self) -> OwnProcess:
+        """An agent of this machine with an app to try; what it started ends with it."""
+        port = self.ports["device_api"].port
+        url = f"http://{LOOPBACK}:{port}/ping"
+        broker = f"mqtt://{LOOPBACK}:{self.ports['mqtt_service'].port}"
+        return OwnProcess(
+            name="agent",
+            arguments=("agent", "run", str(try_out.ensure_target(self.home)), "--clean-up"),
+            environment=self._environment(
+                CONFIG_DIR=str(try_out.folder(self.home)),
+                DEVICE_API_PORT=str(port),
+                ENGINE_SCOPE=try_out.SCOPE,
+                MQTT_BROKER=self.settings.mqtt_broker_url or broker,
+                MQTT_USERNAME=self.base.get("MQTT_SERVICE_USERNAME", ""),
+                MQTT_PASSWORD_FILE=self.base.get("MQTT_SERVICE_PASSWORD_FILE", ""),
+                SENSOR_BATCH_MESSAGES="1",
+                SIMULATION_MODE="true",
+            ),
+            log=self.home.logs / "agent.log",
+            health_url=url,
+            ready=ready_at(url),
+            stop_within_s=_DRAIN_WITHIN_S,
         )
 
     def retirement(self, worker: int) -> OwnProcess:

@@ -64,6 +64,11 @@ class Runner:
         await self._observer()
         endpoints = self._endpoints()
         endpoints.write(self.home)
+        if self.settings.agent:
+            with self.progress.step("agent"):
+                await self._start_observed(processes.agent())
+            endpoints = self._endpoints()
+            endpoints.write(self.home)
         if self.settings.simulate:
             with self.progress.step(f"simulator ({self.settings.simulate} F2 controllers)"):
                 await self.supervisor.start(processes.simulator())

@@ -27,5 +27,9 @@ class UpSettings(
     """Ingest processes; each takes a share of the stream. One core keeps up with most brokers."""
     simulate: int = Field(default=0, ge=0, le=10_000)
     """F2 controllers to simulate; 0 for none."""
+    agent: bool = False
+    """Whether an agent of this machine runs too, with an app to try: on Docker if there is one, else simulated."""
+    device_api_port: int = Field(default=48484, ge=0, le=65535)
+    """Preferred TCP port of that agent's device API, on loopback."""
     plain: bool = False
     """One JSON line on standard output when ready, then log lines on standard error; for programs."""

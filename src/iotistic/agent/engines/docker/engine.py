@@ -51,11 +51,12 @@ class DockerEngine:
         keyring: pulling.Keyring = pulling.no_credentials,
         *,
         shared: Callable[[str], Iterable[str]] = lambda _app_id: (),
+        scope: str = "",
     ) -> None:
         """`shared` names what all containers of an app see of the device, as `folder:/path`, besides their own."""
         self._client = DockerClient(socket)
         self._streams = DockerClient(socket, at_once=0)  # what is followed must not keep calls waiting
-        self._sight = Sight(self._client)
+        self._sight, self._scope = Sight(self._client, scope), scope
         self._keyring, self._shared = keyring, shared
         self.reach = DockerReach(self._client)
         """How probes get at containers."""
@@ -99,6 +100,7 @@ class DockerEngine:
         name = names.name_of(service)
         query = {"name": names.another_name(name) if beside else name}
         body = making.container_body(service, leads=not beside)
+        body["Labels"] |= names.scope_label(self._scope)
         body["HostConfig"]["Binds"] += self._shared(service.key.app_id)
         try:
             made = await _once_free(
@@ -170,7 +172,7 @@ class DockerEngine:
     async def create_network(self, network: Named) -> None:
         """Make a network, and write its subnet down: only then can a container keep its address in it."""
         try:
-            await networking.make(self._client, network)
+            await networking.make(self._client, network, self._scope)
         except Refused as exc:
             if exc.status != _IN_THE_WAY or network not in (await self.observe()).networks:
                 name = names.full_name(network)
@@ -183,7 +185,7 @@ class DockerEngine:
     async def create_volume(self, volume: Named) -> None:
         """Make a volume; the time is written down, since Docker's own counts whole seconds."""
         name = names.full_name(volume)
-        labels = names.labels_of(volume) | {names.MADE_AT: f"{time.time():.3f}"}
+        labels = names.labels_of(volume, self._scope) | {names.MADE_AT: f"{time.time():.3f}"}
         async with self._refusals(name):
             made = await self._client.call("POST", "volumes/create", body={"Name": name, "Labels": labels})
         if names.MANAGED not in part(made, "Labels"):

@@ -14,6 +14,8 @@ from iotistic.planning.model import Named, Service, ServiceKey
 APP_ID, APP_NAME = "iotistic.app-id", "iotistic.app-name"
 SERVICE_ID, SERVICE_NAME = "iotistic.service-id", "iotistic.service-name"
 CONFIG, MANAGED, MADE_AT = "iotistic.config", "iotistic.managed", "iotistic.made-at"
+SCOPE = "iotistic.scope"
+"""Which of several agents on one Docker it belongs to; none for the agent of the device."""
 OURS = "iotistic."
 
 
@@ -64,6 +66,16 @@ def named_of(found: str, labels: Mapping[str, Any]) -> Named | None:
     return Named(app_id, name) if name != found else None
 
 
-def labels_of(named: Named) -> dict[str, str]:
+def labels_of(named: Named, scope: str = "") -> dict[str, str]:
     """Return the labels of a network or volume."""
-    return {MANAGED: "true", APP_ID: named.app_id}
+    return {MANAGED: "true", APP_ID: named.app_id, **scope_label(scope)}
+
+
+def scope_label(scope: str) -> dict[str, str]:
+    """Return the label that says which agent's something is."""
+    return {SCOPE: scope} if scope else {}
+
+
+def is_in_scope(labels: Mapping[str, Any], scope: str) -> bool:
+    """Say whether something is that agent's, going by its labels."""
+    return str(labels.get(SCOPE, "")) == scope

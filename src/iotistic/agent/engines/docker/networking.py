@@ -18,11 +18,11 @@ _TRIAL = "iotistic.trial"
 _OURS = secrets.token_hex(8)
 
 
-async def make(client: DockerClient, network: Named) -> None:
+async def make(client: DockerClient, network: Named, scope: str = "") -> None:
     """Make a network. Raises Refused."""
     name = names.full_name(network)
     await _clear_trials(client)
-    body: dict[str, Any] = {"Name": name, "CheckDuplicate": True, "Labels": names.labels_of(network)}
+    body: dict[str, Any] = {"Name": name, "CheckDuplicate": True, "Labels": names.labels_of(network, scope)}
     await client.call("POST", "networks/create", body=body | await _free_subnet(client, name))
 
 

@@ -23,8 +23,8 @@ _GONE = 404
 class Sight:
     """Looks at one Docker."""
 
-    def __init__(self, client: DockerClient) -> None:
-        self._client = client
+    def __init__(self, client: DockerClient, scope: str = "") -> None:
+        self._client, self._scope = client, scope
         self._known: dict[str, tuple[str, Inspected]] = {}
         self._changes = 0
         self._told = 0
@@ -39,21 +39,21 @@ class Sight:
             self._list("networks", names.MANAGED),
             self._list("volumes", names.MANAGED),
         )
-        found = await self._look_at(listed)
+        found = await self._look_at(self._in_scope(listed))
         containers = tuple(one.container for one in found)
         asked = self.asked | {one.config.image for one in containers}
         return Current(
             containers,
             spellings(images, asked),
-            frozenset(_networks(networks)),
-            dict(_volumes(entries(volumes, "Volumes"))),
+            frozenset(_networks(self._in_scope(networks))),
+            dict(_volumes(self._in_scope(entries(volumes, "Volumes")))),
         )
 
     async def of_service(self, key: ServiceKey) -> list[Inspected]:
         """Return the containers of one service as they are now."""
         label = f"{names.APP_ID}={key.app_id}", f"{names.SERVICE_ID}={key.service_id}"
         listed = await self._list("containers", *label, all="true")
-        found = await asyncio.gather(*(self.inspect(entry["Id"]) for entry in listed))
+        found = await asyncio.gather(*(self.inspect(entry["Id"]) for entry in self._in_scope(listed)))
         return [one for one in found if one is not None]
 
     async def inspect(self, container_id: str) -> Inspected | None:
@@ -85,6 +85,10 @@ class Sight:
         """Look at a container anew."""
         self._changes += 1
         self._known.pop(container_id, None)
+
+    def _in_scope(self, listed: Iterable[Json]) -> list[Json]:
+        """Leave out what other agents on this Docker have."""
+        return [entry for entry in listed if names.is_in_scope(part(entry, "Labels"), self._scope)]
 
     async def _list(self, what: str, *labels: str, **more: str) -> Any:
         query = {"filters": json.dumps({"label": labels}), **more}
