@@ -76,7 +76,7 @@ class DockerServer:
     def launch(self) -> None:
         """Start the daemon on what it has on its disk."""
         begin = (
-            f"busybox ip link set lo up; rm -f {self._folder}/docker.pid; exec dockerd --data-root {self._folder}/data --exec-root {self._folder}/run"
+            f"busybox ip link set lo up; rm -rf {self._folder}/docker.pid {self._folder}/run; exec dockerd --data-root {self._folder}/data --exec-root {self._folder}/run"
             f" --pidfile {self._folder}/docker.pid --host unix://{self.socket} --group root --config-file {self._folder}/none.json"
         )
         (self._folder / "none.json").write_text("{}", encoding="utf-8")
