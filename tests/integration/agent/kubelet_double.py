@@ -271,7 +271,7 @@ class KubeletDouble:
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         with tempfile.TemporaryDirectory() as folder:
-            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=_own_certificate(folder))
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=own_certificate(folder))
             await site.start()
         self.port = runner.addresses[0][1]
         try:
@@ -289,7 +289,7 @@ class KubeletDouble:
         return response
 
 
-def _own_certificate(folder):
+def own_certificate(folder):
     key, certificate = f"{folder}/key.pem", f"{folder}/cert.pem"
     words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=device -addext subjectAltName=IP:127.0.0.1"
     subprocess.run(
