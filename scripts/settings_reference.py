@@ -24,6 +24,7 @@ from iotistic.entrypoints.commands.simulate import SimulatorSettings
 from iotistic.entrypoints.connector import ConnectorSettings
 from iotistic.entrypoints.ingest import WorkerSettings
 from iotistic.entrypoints.installation import ClientSettings
+from iotistic.entrypoints.iotctl.settings import IotctlSettings
 from iotistic.entrypoints.maintenance import MaintenanceSettings
 from iotistic.entrypoints.pki import PkiProcessSettings
 from iotistic.entrypoints.prepare import PrepareSettings
@@ -46,6 +47,7 @@ PROCESSES: dict[str, type[Settings]] = {
     "broker": BrokerSettings,
     "prepare": PrepareSettings,
     "agent": AgentProcessSettings,
+    "iotctl": IotctlSettings,
     "simulate": SimulatorSettings,
     "commands": ClientSettings,
     "cert": AuthorityClientSettings,

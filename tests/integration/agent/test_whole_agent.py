@@ -234,6 +234,17 @@ async def test_leaving_the_fleet_stops_no_service_and_a_factory_reset_leaves_non
     assert devices == {}
 
 
+async def test_a_cloud_that_moved_is_spoken_to_at_its_new_address(world):
+    world.cloud.deploy([WEB])
+    async with world.agent():
+        await world.settled(web="running")
+        await world.iotctl("config", "set-api", world.cloud.url.replace("127.0.0.1", "localhost"))
+        world.cloud.deploy([{**WEB, "state": "stopped"}])
+        await world.settled(web="stopped")
+
+        assert world.cloud.requests[-1].host.startswith("localhost:")
+
+
 async def test_an_agent_restarts_itself_when_it_is_asked_to(world):
     world.cloud.deploy([WEB])
     async with world.agent() as process:

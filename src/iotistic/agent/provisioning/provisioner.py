@@ -16,7 +16,7 @@ from iotistic.agent.link.pacing import Pace
 from iotistic.agent.link.transport import CloudAddress, CloudTransport
 from iotistic.agent.provisioning.becoming import Becoming
 from iotistic.agent.provisioning.door import Door
-from iotistic.agent.provisioning.errors import REFUSALS, AlreadyProvisioned, DiskNotKept
+from iotistic.agent.provisioning.errors import REFUSALS, AlreadyProvisioned, DiskNotKept, RequestInvalid
 from iotistic.agent.provisioning.keeping import Progress, ProgressStore
 from iotistic.agent.provisioning.model import (
     DeviceFacts,
@@ -25,9 +25,11 @@ from iotistic.agent.provisioning.model import (
     ProvisioningState,
     ProvisioningStatus,
     address_of,
+    base_url,
 )
 from iotistic.agent.store.device import Identity
 from iotistic.agent.store.store import Store
+from iotistic.contracts.provisioning.answers import is_http_url
 from iotistic.kernel.errors import IotisticError, Unavailable
 
 log = structlog.get_logger()
@@ -128,6 +130,16 @@ class Provisioner:
             await self._take(checked)
             await self._attempt()
         return self.status()
+
+    async def move(self, api_endpoint: str) -> None:
+        """Speak with the same cloud under another address from now on; nothing is asked of it. Raises RequestInvalid."""
+        if not is_http_url(api_endpoint.strip()):
+            raise RequestInvalid("the endpoint is not a URL like https://cloud.example/api/v1")
+        async with self._one:
+            if self._identity.provisioned:
+                url = base_url(api_endpoint.strip())
+                self._now(await self._store.device.change(api_endpoint=url))
+                log.info("device.cloud_moved", api_endpoint=url)
 
     async def deprovision(self) -> Farewell:
         """Take leave of the cloud and forget it; uuid and keys stay, so that the device can come back as itself."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from iotistic.agent.jobs.model import JobExecution
 from iotistic.agent.link.announcements import Concerned
 from iotistic.agent.local_api.host import SystemHost
 from iotistic.agent.local_api.ports import Parts
@@ -106,8 +107,8 @@ def concerned(process: "AgentProcess") -> Concerned:
     )
 
 
-def _jobs(process: "AgentProcess") -> list[Document]:
-    return [] if process.session is None else [asdict(one) for one in process.session.jobs.recent()]
+def _jobs(process: "AgentProcess") -> list[JobExecution]:
+    return [] if process.session is None else process.session.jobs.recent()
 
 
 def _diagnose_cloud(process: "AgentProcess") -> Document:

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from iotistic.agent.device_config import DeviceConfig
 from iotistic.agent.link.announcements import Announcements
@@ -37,7 +37,6 @@ from iotistic.agent.logs.watched import Watched
 from iotistic.agent.metrics.machine import Observer
 from iotistic.agent.operations.operations import Operations
 from iotistic.agent.operations.room import Room
-from iotistic.agent.provisioning.model import Farewell
 from iotistic.agent.provisioning.provisioner import Around as ProvisioningAround
 from iotistic.agent.provisioning.provisioner import Provisioner
 from iotistic.agent.scenarios.scenarios import Scenarios
@@ -54,6 +53,7 @@ from iotistic.planning.target import read_target
 
 _clock, _chance = time.time, random.random
 Part = Callable[[], Awaitable[None]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class AgentProcess:
         self.api = DeviceApi(api_parts(self), opened.key, settings.policy, settings.device_api_port)
         hub.listen(self.shipper.take)
         hub.listen(self._files.take)
+        if follows_cloud:
+            self.config.listen("CLOUD_API_ENDPOINT", self.move)
         self.wishes.listeners.append(self._wished)
         self._wished(self.wishes.config)
 
@@ -187,7 +189,12 @@ class AgentProcess:
             if not faults:
                 self.declare(target)
 
-    async def leave(self, take_leave: Callable[[], Awaitable[Farewell]]) -> Farewell:
+    async def move(self, api_endpoint: object) -> None:
+        """Speak with the cloud under another address. Raises RequestInvalid."""
+        if api_endpoint:
+            await self.leave(lambda: self.provisioner.move(str(api_endpoint)))
+
+    async def leave(self, take_leave: Callable[[], Awaitable[T]]) -> T:
         """Take leave of the cloud once nothing speaks with it any more: a key renewed meanwhile would stay behind."""
         self._leaving.set()
         async with self._speaking:

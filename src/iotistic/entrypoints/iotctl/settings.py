@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
@@ -24,6 +25,8 @@ class IotctlSettings(HomeSettings):
     """Base URL of a device API; without it the agent on this machine is asked."""
     device_api_port: int = Field(default=PORT, ge=1, le=65_535)
     """Port of the device API on this machine."""
+    config_dir: Path | None = None
+    """Folder of the agent on this machine, where its key lies (default: agent/ in IOTISTIC_HOME)."""
     api_key: SecretStr | None = None
     """The key of the device API; without it, the one in the agent's folder, for an agent on this machine."""
 
@@ -68,6 +71,7 @@ def _is_here(url: str) -> bool:
 
 def _kept_key(settings: IotctlSettings) -> str:
     try:
-        return (settings.home.path / "agent" / KEY_FILE).read_text("utf-8").strip()
+        folder = settings.config_dir or settings.home.path / "agent"
+        return (folder / KEY_FILE).read_text("utf-8").strip()
     except (OSError, ValueError):
         return ""
