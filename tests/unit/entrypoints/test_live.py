@@ -96,6 +96,16 @@ def test_a_low_terminal_shows_what_fits_and_says_how_many_are_hidden():
     assert len(text.splitlines()) <= 15
 
 
+def test_what_the_agent_runs_has_a_line_of_its_own_and_the_table_still_fits():
+    board = Board(devices={number: device(number, f"d{number}") for number in range(30)})
+    board.take_latest([reading(number, 1.0) for number in range(30)])
+    board.agent = "docker: hello running"
+
+    text = picture(board, height=15)
+    assert "agent on docker: hello running" in text
+    assert len(text.splitlines()) <= 15
+
+
 def test_80_columns_are_enough_to_tell_the_sensors_of_a_controller_apart():
     names = [f"F2 aabbccddee01 J3/sensor-{number}" for number in range(1, 4)]
     board = Board(devices={number: device(number, name) for number, name in enumerate(names)})

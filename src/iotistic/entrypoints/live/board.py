@@ -60,6 +60,8 @@ class Board:
     rows_per_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=RATE_SAMPLES))
     dead_letters: Mapping[str, int] = field(default_factory=dict[str, int])
     health: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    agent: str = ""
+    """What the agent of this machine keeps running; empty without one."""
     trouble: str | None = None
 
     def take_stats(self, stats: Stats) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import httpx2
 
@@ -14,6 +15,7 @@ from iotistic.telemetry.query.schemas import DevicePage, LatestValues, Stats
 SHOWN_DEVICES = 100  # as many as one request for latest values may name
 _DEVICES_EVERY_S = 5.0
 _HEALTH_TIMEOUT_S = 1.0
+_AGENT = "agent"
 
 
 class Feed:
@@ -48,13 +50,33 @@ class Feed:
         board.devices = {device.id: device for device in page.items}
         board.health = {name: self._is_ready(url) for name, url in self._health.items()}
         board.dead_letters = self._dead_letters()
+        board.agent = self._agent()
 
     def _dead_letters(self) -> Mapping[str, int]:
         counts = self._api.get("/telemetry/dead-letters/summary", LetterCounts)
         return {item.reason: item.open for item in counts.items if item.open}
+
+    def _agent(self) -> str:
+        """Say what the agent runs, as its device API tells; nothing when there is no agent."""
+        ping = self._health.get(_AGENT)
+        if ping is None:
+            return ""
+        base = ping.removesuffix("/ping")
+        try:
+            engine = self._client.get(f"{base}/v2/device").json()["engine"]
+            services = self._client.get(f"{base}/v1/services").json()["services"]
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+            return "does not answer"
+        told = [f"{one['serviceName']} {_state(one)}" for one in services]
+        return f"{engine}: {', '.join(told) or 'no services'}"
 
     def _is_ready(self, url: str) -> bool:
         try:
             return self._client.get(url).is_success
         except httpx2.TransportError:
             return False
+
+
+def _state(service: Mapping[str, Any]) -> str:
+    error = service.get("error")
+    return str(error["type"]) if error else str(service["status"])

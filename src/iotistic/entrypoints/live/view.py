@@ -23,7 +23,7 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 def draw(board: Board, *, width: int, height: int, docs: str, now: datetime | None = None) -> Group:
     """Return the board as it fits into `width` columns and `height` lines."""
     rows = board.rows()
-    shown = _sample(rows, max(1, height - _FRAME_LINES))
+    shown = _sample(rows, max(1, height - _FRAME_LINES - bool(board.agent)))
     longest = max((len(device.name) for device, _ in shown), default=0)
     beside_one_value = width - _CELL_WIDTH - _AGE_WIDTH - 2
     name_width = max(len("device"), min(longest, _LONGEST_NAME, max(beside_one_value, width // 3)))
@@ -97,10 +97,11 @@ def _footer(board: Board, docs: str) -> Sequence[Text]:
     if board.dead_letters:
         listed = sorted(board.dead_letters.items(), key=lambda item: -item[1])
         reasons.append("dead letters: " + ", ".join(f"{reason} {count:,}" for reason, count in listed))
+    agent = Text(f"agent on {board.agent}" if board.agent else "", no_wrap=True, overflow="ellipsis")
     last = (
         Text(board.trouble, style="red") if board.trouble else Text(f"API: {docs}   Ctrl-C ends", style="dim")
     )
-    return [reasons, health, last]
+    return [reasons, *([agent] if board.agent else []), health, last]
 
 
 def _age(now: datetime, then: datetime) -> str:
