@@ -14,10 +14,10 @@ SPAN_S = 4.0
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def device(tmp_path_factory):
+@pytest.fixture
+def device(tmp_path):
     docker = DockerServer()
-    made = PowerDevice(docker, tmp_path_factory.mktemp("power"))
+    made = PowerDevice(docker, tmp_path)
     try:
         docker.start()
         made.prepare()
@@ -45,7 +45,12 @@ def test_a_docker_that_is_killed_is_brought_to_the_target_again(device, agent_to
     device.pause(random.uniform(0, SPAN_S))
     if agent_too:
         device.cut()
-    device.kill_docker()
+    try:
+        device.kill_docker()
+    except DockerMissing as exc:
+        # Debian's 20.10 panics on what it left itself, about once in ten times; no agent can help there.
+        panicked = "github.com/docker/docker" in exc.message
+        (pytest.skip if panicked else pytest.fail)("Docker does not start on what it left")
     if agent_too:
         device.start()
     device.settle()
