@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.x509.oid import NameOID
 
-from iotistic.contracts.provisioning import answers, envelope, fields, keys, requests, rotation
+from iotistic.contracts.provisioning import answers, certificates, envelope, fields, keys, requests, rotation
 
 PROVISIONING_KEY = "a1" * 32
 KEY_ID = "cloud-1"
 GRACE_S, LIVES_S = 7 * 86_400.0, 90 * 86_400.0
+CERTIFICATE_LIVES_S = 365 * 86_400.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -40,6 +41,8 @@ class KnownDevice:
     registration: str
     mqtt_password: str
     proven: bool = False
+    former_key: keys.PublicKey | None = None
+    """The key before the last certificate: good for proofs until the device is seen with the new one."""
 
 
 @dataclass
@@ -75,6 +78,7 @@ class ProvisioningDouble:
     changing: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda route, answer: answer
     endpoint: str = ""
     gives_challenge: bool = True
+    certificate_lives_s: float = CERTIFICATE_LIVES_S
     live: dict[str, tuple[keys.Challenge, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -91,6 +95,7 @@ class ProvisioningDouble:
             ("DELETE", "/devices/{uuid}", "leave", self._leave),
             ("GET", "/device/{uuid}/key-status", "key-status", self._key_status),
             ("POST", "/device/{uuid}/rotate-key", "rotate-key", self._rotate),
+            ("POST", "/device/{uuid}/certificate", "certificate", self._renew_certificate),
         ):
             app.router.add_route(method, base + path, self._through(route, handler))
 
@@ -163,11 +168,8 @@ class ProvisioningDouble:
         if asked.proof is None or live is None or live[0].text != asked.proof.challenge:
             return refusal(409, "provisioning.device_exists", "the device is registered already")
         del self.live[asked.uuid]
-        try:
-            keys.check_proof(known.public_key, asked.uuid, asked.proof)
-        except keys.ProofInvalid as exc:
-            return refusal(409, exc.code, exc.message)
-        return None
+        problem = _problem_of_proof(known, asked.uuid, asked.proof)
+        return None if problem is None else refusal(409, problem.code, problem.message)
 
     def _registered(self, asked: requests.RegisterRequest) -> web.Response:
         device = self.devices[asked.uuid]
@@ -183,7 +185,7 @@ class ProvisioningDouble:
                 {"protocol": "mqtts", "host": "broker.example", "port": 8883, "verifyCertificate": True},
             ),
             api_endpoint=self.endpoint,
-            certificate=self._certificate(device.public_key, asked.uuid),
+            certificate=self.certificate(device.public_key, asked.uuid),
             challenge=challenge,
         )
         return self._say("register", answer.write())
@@ -215,10 +217,9 @@ class ProvisioningDouble:
             return refusal(401, "device.key_unknown", "the device key is wrong")
         if live is None or live[0].expires_at <= self.clock():
             return refusal(401, "provisioning.no_challenge", "nothing is waiting to be signed")
-        try:
-            keys.check_proof(device.public_key, uuid, keys.Proof(live[0].text, asked.signature))
-        except keys.ProofInvalid as exc:
-            return refusal(401, exc.code, exc.message)
+        problem = _problem_of_proof(device, uuid, keys.Proof(live[0].text, asked.signature))
+        if problem is not None:
+            return refusal(401, problem.code, problem.message)
         device.proven = True
         return self._say("key-exchange", {"status": "ok", "device": {"id": device.device_id, "uuid": uuid}})
 
@@ -244,6 +245,16 @@ class ProvisioningDouble:
         answer = rotation.RotatedKey(new, now + LIVES_S, device.api_keys[_key(request)])
         return self._say("rotate-key", answer.write())
 
+    async def _renew_certificate(self, request: web.Request) -> web.Response:
+        if (refused := self._refused(request)) is not None:
+            return refused
+        device = self._device(request)
+        public = keys.read_csr(certificates.read_certificate_request(await _body(request)))
+        if public != device.public_key:
+            device.former_key, device.public_key = device.public_key, public
+        answer = certificates.NextCertificate(self.certificate(public, request.match_info["uuid"]))
+        return self._say("certificate", answer.write())
+
     def _refused(self, request: web.Request) -> web.Response | None:
         uuid = request.match_info["uuid"]
         if uuid not in self.devices:
@@ -258,19 +269,33 @@ class ProvisioningDouble:
     def _say(self, route: str, answer: dict[str, Any]) -> web.Response:
         return web.json_response(self.changing(route, answer))
 
-    def _certificate(self, key: keys.PublicKey, uuid: str) -> str:
-        now = datetime.now(UTC)
+    def certificate(self, key: keys.PublicKey, uuid: str) -> str:
+        """Return a certificate whose life begins now."""
+        now = datetime.fromtimestamp(int(self.clock()), UTC)
         certificate = (
             x509.CertificateBuilder()
             .subject_name(_name(uuid))
             .issuer_name(_name("throw-away CA"))
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=365))
+            .not_valid_before(now)
+            .not_valid_after(now + timedelta(seconds=self.certificate_lives_s))
             .sign(self._ca, hashes.SHA256())
         )
         return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _problem_of_proof(device: KnownDevice, uuid: str, proof: keys.Proof) -> keys.ProofInvalid | None:
+    """Return why neither the device's key nor the one before it made the proof."""
+    problem = None
+    for key in filter(None, (device.public_key, device.former_key)):
+        try:
+            keys.check_proof(key, uuid, proof)
+        except keys.ProofInvalid as exc:
+            problem = exc
+        else:
+            return None
+    return problem
 
 
 def _name(text: str) -> x509.Name:

@@ -15,6 +15,7 @@ import structlog
 from iotistic.agent.link.pacing import Pace
 from iotistic.agent.link.transport import CloudAddress, CloudTransport
 from iotistic.agent.provisioning.becoming import Becoming
+from iotistic.agent.provisioning.certificate import RENEWAL
 from iotistic.agent.provisioning.door import Door
 from iotistic.agent.provisioning.errors import REFUSALS, AlreadyProvisioned, DiskNotKept, RequestInvalid
 from iotistic.agent.provisioning.keeping import Progress, ProgressStore
@@ -237,7 +238,7 @@ class Provisioner:
         self._now(identity)
 
     async def _take_leave(self) -> Farewell:
-        identity = self._identity
+        identity = self._identity = await self._store.device.load()  # its keys may have been renewed since
         if not (identity.provisioned or self._progress.is_under_way) or not identity.api_endpoint:
             return Farewell(is_cloud_told=False, reason="no cloud knows the device")
         transport = self._around.connect(address_of(identity))
@@ -252,7 +253,8 @@ class Provisioner:
 
     async def _forget(self) -> None:
         await self._keep(self._progress.ended(ProvisioningState.NEW))
-        await self._store.metadata.put(_KEYS, None)
+        for name in (_KEYS, RENEWAL):
+            await self._store.metadata.put(name, None)
 
     async def _keep(self, progress: Progress) -> None:
         await self._progress_store.save(progress)

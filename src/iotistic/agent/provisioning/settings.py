@@ -17,6 +17,8 @@ class ProvisioningSettings(Settings):
     """Lets the device become known to the cloud; forgotten as soon as it is. Taken up once for each value."""
     provisioning_api_key: SecretStr = SecretStr("")
     """Another name for PROVISIONING_KEY, which wins."""
+    certificate_new_keys: bool = False
+    """Whether each renewal of the device's certificate makes a new private key; otherwise the first one stays."""
     device_name: str = ""
     """Name of the device in the cloud; empty makes one of the uuid."""
     device_type: str = "standalone"
