@@ -12,6 +12,7 @@ from iotistic.agent.local_api.ports import Parts
 from iotistic.agent.local_api.problems import NotPossible
 from iotistic.agent.provisioning.model import Farewell, ProvisioningRequest, ProvisioningStatus
 from iotistic.agent.provisioning.provisioner import Provisioner
+from iotistic.contracts.provisioning.fields import write_time
 from iotistic.entrypoints.catalogue import version
 from iotistic.planning.model import Options, Target
 
@@ -115,9 +116,11 @@ def _diagnose_cloud(process: "AgentProcess") -> Document:
     session = process.session
     if session is None:
         return {"reach": "none", "state": str(process.provisioner.status().state)}
+    until = session.certificates.until
     return {
         "reach": str(session.follower.reach),
         "version": session.wanted().get("version"),
+        "certificate_until": None if until is None else write_time(until),
         "faults": [str(fault) for fault in session.follower.faults],
     }
 

@@ -233,6 +233,7 @@ class AgentProcess:
             self.declare,
             lambda: self.scenarios.disturb(self.report.metrics()),
             {"deviceType": self.identity.device_type, "agentVersion": version()},
+            self._identified,
         )
         self.session = await CloudSession.open(device, self.identity)
         self._wished(self.wishes.config)

@@ -24,8 +24,10 @@ from iotistic.agent.link.pacing import Pace, seldom_while
 from iotistic.agent.link.telling import Teller
 from iotistic.agent.link.telling_mqtt import MqttReports
 from iotistic.agent.link.transport import CloudTransport
+from iotistic.agent.provisioning.certificate import CloudCertificates
 from iotistic.agent.provisioning.keys import CloudKeys
 from iotistic.agent.provisioning.model import address_of
+from iotistic.agent.provisioning.renewal import CertificateKeeper
 from iotistic.agent.provisioning.rotation import KeyRotator
 from iotistic.agent.store.device import Identity
 from iotistic.agent.store.snapshots import StoredTarget
@@ -71,17 +73,25 @@ class Device:
     declare: Callable[[Target], None]
     metrics: Callable[[], Mapping[str, Any]]
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
+    identified: Callable[[Identity], None] = lambda _: None
+    """Hears of the device when it is not as it was: a new certificate."""
 
 
 class CloudSession:
     """Made by `open`; one cloud, one identity."""
 
     def __init__(
-        self, device: Device, identity: Identity, cloud: Cloud, rotator: KeyRotator, asking: CloudTransport
+        self,
+        device: Device,
+        identity: Identity,
+        cloud: Cloud,
+        rotator: KeyRotator,
+        certificates: CertificateKeeper,
+        asking: CloudTransport,
     ) -> None:
         settings, uuid = device.settings, identity.uuid
         self._device, self._identity = device, identity
-        self.cloud, self.rotator, self._asking = cloud, rotator, asking
+        self.cloud, self.rotator, self.certificates, self._asking = cloud, rotator, certificates, asking
         self.logs = LogCalls(cloud, uuid)
         self.follower = Follower(cloud, Pace(uuid, self._poll_pause()), self._around())
         self.teller = Teller(
@@ -106,7 +116,15 @@ class CloudSession:
         keys = CloudKeys(asking, identity.uuid)
         rotator = await KeyRotator.open(device.store, keys, clock=_clock, chance=_chance)
         cloud = Cloud(address, identity.uuid, rotator.api_key, budget, key_refused=rotator.refused)
-        session = cls(device, identity, cloud, rotator, asking)
+        certificates = await CertificateKeeper.open(
+            device.store,
+            CloudCertificates(identity.uuid, cloud.ask),
+            clock=_clock,
+            chance=_chance,
+            adopted=device.identified,
+            makes_keys=device.settings.certificate_new_keys,
+        )
+        session = cls(device, identity, cloud, rotator, certificates, asking)
         session.follower.begin_with(_followed(await device.store.target.load()))
         return session
 
@@ -119,6 +137,7 @@ class CloudSession:
             self.follower.run,
             self.teller.run,
             self.rotator.run,
+            self.certificates.run,
             self._do_jobs,
         )
         try:
