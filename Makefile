@@ -16,7 +16,7 @@ run: ## Start everything with 4 simulated controllers, an agent and a live table
 
 test: ## Lint, types, import contracts and every test
 	@sh scripts/setup.sh mosquitto mosquitto-clients openssl openjdk-17-jre-headless redis-server \
-		docker.io docker-registry busybox-static
+		docker.io docker-registry busybox-static shellcheck
 	@sh scripts/lint.sh
 	@sh scripts/step.sh "types (pyright)" $(BIN)/pyright
 	@sh scripts/step.sh "Kafka for the tests" $(BIN)/python scripts/fetch_kafka.py
@@ -30,7 +30,7 @@ check: ## The fast part of test: lint and unit tests, in seconds
 
 bench: ## Run all benchmarks and print the table
 	@sh scripts/setup.sh mosquitto mosquitto-clients openjdk-17-jre-headless redis-server \
-		docker.io docker-registry busybox-static
+		docker.io docker-registry busybox-static shellcheck
 	@exec $(BIN)/iotistic bench all $(ARGS)
 
 setup: ## Only install what is missing

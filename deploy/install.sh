@@ -371,7 +371,7 @@ make_data_folder() {
 
 # ---------------------------------------------------------------- and away again
 
-remove() { [ ! -e "$1" ] && [ ! -L "$1" ] || act "remove $1" rm -rf "$1"; }
+remove() { if [ -e "$1" ] || [ -L "$1" ]; then act "remove $1" rm -rf "$1"; fi; }
 
 uninstall() {
     if [ -z "$root" ]; then
