@@ -5,9 +5,12 @@ A unit test compares the page with `page()`, so that it cannot fall behind.
 
 # ruff: noqa: INP001  a script is no package
 
+import ast
 import inspect
+import itertools
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -101,8 +104,22 @@ def _groups() -> dict[type[Settings], list[str]]:
 def _section(group: type[Settings], names: list[str]) -> str:
     lines = [f"## {_title(group)}", "", _one_line(group.__doc__ or ""), ""]
     lines += ["| Variable | Default | Meaning | Read by |", "|---|---|---|---|"]
-    lines += [_row(name, group.model_fields[name], group) for name in names]
+    meanings = _meanings(group)
+    lines += [_row(name, group.model_fields[name], group, meanings.get(name, "")) for name in names]
     return "\n".join(lines)
+
+
+def _meanings(group: type[Settings]) -> dict[str, str]:
+    """Return the string below each field, which Python itself throws away."""
+    lines = next(ast.iter_child_nodes(ast.parse(textwrap.dedent(inspect.getsource(group)))))
+    found: dict[str, str] = {}
+    for field, below in itertools.pairwise(ast.iter_child_nodes(lines)):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                found[name] = inspect.cleandoc(text)
+            case _:
+                pass
+    return found
 
 
 def _title(group: type[Settings]) -> str:
@@ -113,10 +130,10 @@ def _title(group: type[Settings]) -> str:
     return _TITLES.get(name, " ".join(re.findall(r"[A-Z][a-z]+", name)).capitalize())
 
 
-def _row(name: str, field: FieldInfo, group: type[Settings]) -> str:
+def _row(name: str, field: FieldInfo, group: type[Settings], meaning: str) -> str:
     users = ", ".join(_users(name, group))
-    meaning = _one_line(field.description or "") + "".join(_bounds(field))
-    return f"| `{name.upper()}` | {_default(name, field)} | {meaning} | {users} |"
+    text = _one_line(meaning) + "".join(_bounds(field))
+    return f"| `{name.upper()}` | {_default(name, field)} | {text} | {users} |"
 
 
 def _users(name: str, group: type[Settings]) -> Iterator[str]:

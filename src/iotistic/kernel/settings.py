@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from iotistic.kernel.errors import Invalid
 
@@ -25,52 +24,30 @@ class SettingsInvalid(Invalid):
     code = "settings.invalid"
 
 
-class _MappingSource(PydanticBaseSettingsSource):
-    """Reads `NAME`, or the file that `NAME_FILE` points at; an empty variable counts as not set."""
+class Settings(BaseModel):
+    """Base of every settings group: what the environment does not say and no argument gives is the default."""
 
-    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        super().__init__(settings_cls)
-        self._environ = environ
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        name = field_name.upper()
-        if value := self._environ.get(name):
-            return value, field_name, False
-        if path := self._environ.get(name + _FILE_SUFFIX):
-            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, field in self.settings_cls.model_fields.items():
-            value, key, _ = self.get_field_value(field, name)
-            if value is not None:
-                found[key] = self.prepare_field_value(name, field, value, value_is_complex=False)
-        return found
-
-
-class Settings(BaseSettings):
-    """Base of every settings group."""
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        validate_default=True,
-        hide_input_in_errors=True,
+    # A group is only built when it is read by itself; most are parts of a process' class.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True
     )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take explicit arguments first, then the environment; no dotenv and no secrets folder."""
-        return init_settings, _MappingSource(settings_cls, os.environ)
+    def __init__(self, **given: Any) -> None:
+        """Take explicit arguments first, then the environment. Raises ValidationError and OSError."""
+        missing = [name for name in type(self).model_fields if name not in given]
+        super().__init__(**_found(missing, os.environ), **given)
+
+
+def _found(fields: list[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what the environment says: `NAME`, or the file that `NAME_FILE` points at; empty is not set."""
+    found: dict[str, str] = {}
+    for field in fields:
+        name = field.upper()
+        if value := environ.get(name):
+            found[field] = value
+        elif path := environ.get(name + _FILE_SUFFIX):
+            found[field] = Path(path).read_text(encoding="utf-8").strip()
+    return found
 
 
 S = TypeVar("S", bound=Settings)
