@@ -25,10 +25,11 @@ from iotistic.agent.engines.docker import (
 )
 from iotistic.agent.engines.docker.client import DockerClient, Refused
 from iotistic.agent.engines.docker.documents import part
+from iotistic.agent.engines.docker.log_limits import LogKeeping, LogLimits
 from iotistic.agent.engines.docker.reaching import DockerReach
 from iotistic.agent.engines.docker.reading import Inspected
 from iotistic.agent.engines.docker.sight import Sight
-from iotistic.agent.engines.errors import ContainerNotFound, StartRefused, StepRefused
+from iotistic.agent.engines.errors import ContainerNotFound, EngineUnavailable, StartRefused, StepRefused
 from iotistic.agent.engines.port import Change, Event, LogLine, Progress
 from iotistic.planning.model import Current, Named, Service, ServiceConfig, Status
 
@@ -52,12 +53,14 @@ class DockerEngine:
         *,
         shared: Callable[[str], Iterable[str]] = lambda _app_id: (),
         scope: str = "",
+        log_limits: LogLimits | None = None,
     ) -> None:
         """`shared` names what all containers of an app see of the device, as `folder:/path`, besides their own."""
         self._client = DockerClient(socket)
         self._streams = DockerClient(socket, at_once=0)  # what is followed must not keep calls waiting
         self._sight, self._scope = Sight(self._client, scope), scope
         self._keyring, self._shared = keyring, shared
+        self._log_keeping = LogKeeping(self._client, log_limits or LogLimits())
         self.reach = DockerReach(self._client)
         """How probes get at containers."""
 
@@ -68,13 +71,16 @@ class DockerEngine:
     async def events(self) -> AsyncIterator[Event]:
         """Yield what happens from now on; the first event says that we listen."""
         ear = happenings.Ear()
-        async with self._client.open("GET", "events", query=happenings.wanted()) as response:
-            with self._sight.being_told():
-                yield Event(Change.OTHER)
-                async for said in self._client.lines(response):
-                    if (event := ear.hear(said)) is not None:
-                        self._sight.forget(event.container_id)
-                        yield event
+        try:
+            async with self._client.open("GET", "events", query=happenings.wanted()) as response:
+                with self._sight.being_told():
+                    yield Event(Change.OTHER)
+                    async for said in self._client.lines(response):
+                        if (event := ear.hear(said)) is not None:
+                            self._sight.forget(event.container_id)
+                            yield event
+        except Refused as exc:
+            raise EngineUnavailable(f"Docker does not say what happens: {exc.message}") from exc
 
     async def logs(
         self, container_id: str, *, since: float = 0.0, follow: bool = True
@@ -101,6 +107,7 @@ class DockerEngine:
         query = {"name": names.another_name(name) if beside else name}
         body = making.container_body(service, leads=not beside)
         body["Labels"] |= names.scope_label(self._scope)
+        body["HostConfig"] |= await self._log_keeping.config()
         body["HostConfig"]["Binds"] += self._shared(service.key.app_id)
         try:
             made = await _once_free(

@@ -6,7 +6,7 @@ the list changed or an event told of it. Without a stream of events nothing is t
 
 import asyncio
 import json
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,14 @@ from iotistic.agent.engines.docker.client import DockerClient, Refused
 from iotistic.agent.engines.docker.documents import Json, entries, part
 from iotistic.agent.engines.docker.pulling import spellings
 from iotistic.agent.engines.docker.reading import Inspected, has_config, read, seconds_of
+from iotistic.agent.engines.errors import EngineUnavailable
 from iotistic.planning.model import Current, Named, ServiceKey
 
 _GONE = 404
+
+
+class _NotThere(EngineUnavailable):
+    """Docker does not know what was asked for."""
 
 
 class Sight:
@@ -35,7 +40,7 @@ class Sight:
         """Return everything of ours, and all images."""
         listed, images, networks, volumes = await asyncio.gather(
             self._list("containers", names.APP_ID, all="true"),
-            self._client.call("GET", "images/json"),
+            self._get("images/json"),
             self._list("networks", names.MANAGED),
             self._list("volumes", names.MANAGED),
         )
@@ -59,16 +64,10 @@ class Sight:
     async def inspect(self, container_id: str) -> Inspected | None:
         """Return a container as it is now; None when it is gone, or not ours."""
         try:
-            document = await self._client.call("GET", f"containers/{container_id}/json")
-            image = (
-                None
-                if has_config(document)
-                else await self._client.call("GET", f"images/{document['Image']}/json")
-            )
-        except Refused as exc:
-            if exc.status == _GONE:
-                return None
-            raise
+            document = await self._get(f"containers/{container_id}/json")
+            image = None if has_config(document) else await self._get(f"images/{document['Image']}/json")
+        except _NotThere:
+            return None
         return read(document, image)
 
     @contextmanager
@@ -92,7 +91,16 @@ class Sight:
 
     async def _list(self, what: str, *labels: str, **more: str) -> Any:
         query = {"filters": json.dumps({"label": labels}), **more}
-        return await self._client.call("GET", f"{what}/json" if what == "containers" else what, query=query)
+        return await self._get(f"{what}/json" if what == "containers" else what, query)
+
+    async def _get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """Ask. A Docker that cannot say how things are is no better than one that is away."""
+        try:
+            return await self._client.call("GET", path, query=query)
+        except Refused as exc:
+            if exc.status == _GONE:
+                raise _NotThere from exc
+            raise EngineUnavailable(f"Docker does not say how things are: {exc.message}") from exc
 
     async def _look_at(self, listed: Iterable[Json]) -> list[Inspected]:
         """Return containers, inspecting those of which no more is known than before."""
