@@ -53,3 +53,8 @@ def pause_s(count: int) -> float:
 def again_at(failures: Failures) -> float:
     """Return when something that failed may be tried again, in seconds since 1970."""
     return failures.at + pause_s(failures.count)
+
+
+def is_put_off(failures: Failures, now: float) -> bool:
+    """Say whether it is too early to try again; what failed in the future failed by a clock that was wrong."""
+    return failures.at <= now < again_at(failures)

@@ -10,7 +10,7 @@ once. The order of the result is stable, and nothing in it depends on the order 
 from collections.abc import Iterable, Iterator
 
 from iotistic.planning.cleaning import clean, unused_images
-from iotistic.planning.facts import Facts, again_at
+from iotistic.planning.facts import Facts, again_at, is_put_off
 from iotistic.planning.model import App, Container, Current, Named, Service, ServiceState, Target
 from iotistic.planning.services import Situation, end_container, has_finished, plan_service
 from iotistic.planning.steps import (
@@ -99,7 +99,7 @@ def _waiting(steps: Iterable[Step], facts: Facts) -> Iterator[Step]:
     """Put off what failed a short while ago."""
     for step in steps:
         failed = None if isinstance(step, Noop) else facts.failures.get(step)
-        if isinstance(step, Noop) or failed is None or facts.now >= again_at(failed):
+        if isinstance(step, Noop) or failed is None or not is_put_off(failed, facts.now):
             yield step
         else:
             why = f"{name_of(step)} failed {failed.count} times: {failed.reason}"

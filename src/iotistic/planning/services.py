@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from iotistic.planning.comparing import live_changes, reasons_to_remake
-from iotistic.planning.facts import Facts, again_at
+from iotistic.planning.facts import Facts, again_at, is_put_off
 from iotistic.planning.images import repository_of
 from iotistic.planning.model import (
     Container,
@@ -227,7 +227,7 @@ def _start_again(container: Container, wanted: Service, situation: Situation) ->
     if has_finished(container, wanted.config.restart):
         return
     crashed = situation.facts.crashes.get(Release(wanted.key, wanted.config))
-    if crashed is not None and situation.facts.now < again_at(crashed):
+    if crashed is not None and is_put_off(crashed, situation.facts.now):
         why = f"ended {crashed.count} times by itself, last with {container.exit_code}, and waits before the next start"
         yield Noop(f"service {wanted.name}", why, again_at(crashed))
         return

@@ -306,3 +306,18 @@ async def test_many_who_ask_at_once_end_in_what_was_asked_last(device):
 
     assert device.operations.wishes == {}
     assert len(device.engine.world.containers) == 3
+
+
+async def test_a_purge_takes_volumes_that_a_clock_ahead_of_its_time_has_dated(device):
+    target = Target((shop(service("web", mounts=frozenset({Mount("data", "/data")}))),))
+    next_year = time.time() + 365 * 86_400
+    async with device.running(target):
+        await device.until(lambda: device.statuses() == {"web": Status.RUNNING})
+        await device.settled()
+        device.engine.world.volumes[Named("1", "data")] = next_year
+        device.loop.look()
+        await device.until(lambda: next_year in device.loop.standing.current.volumes.values())
+        outcome = await device.operations.purge("shop", wait_s=WAIT_S)
+
+        assert outcome.done
+        assert device.engine.world.volumes[Named("1", "data")] < next_year

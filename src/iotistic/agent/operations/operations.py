@@ -114,12 +114,16 @@ class Operations:
         app_id = find_purgeable(self.target, room.loop.standing.current, wanted)
         async with self._keeper.changing:
             await self._respect(app_id, force=force)
-            room.record.purged_at[app_id] = asked_at = room.clock()
+            volumes = room.loop.standing.current.volumes
+            dated = [made_at for volume, made_at in volumes.items() if volume.app_id == app_id]
+            room.record.purged_at[app_id] = max(
+                began, *dated
+            )  # also those that a clock ahead of its time dated
             await room.save(room.record)
         log.info("app.purge_asked", app=app_id, forced=force)
         self._keeper.look()
         keys = [one.key for app in self.base.apps if app.id == app_id for one in app.services]
-        return await self._outcome(app_id, keys, began, wait_s, asked_at)
+        return await self._outcome(app_id, keys, began, wait_s, is_purge=True)
 
     async def _change(
         self, verb: Verb, app_id: str, states: Mapping[Service, ServiceState], *, force: bool, wait_s: float
@@ -186,25 +190,26 @@ class Operations:
         keys: list[ServiceKey],
         began: float,
         wait_s: float,
-        purged_at: float | None = None,
+        *,
+        is_purge: bool = False,
     ) -> Outcome:
         """Wait until an operation is done, or cannot go on now, or the time is over."""
-        standing = self._room.loop.standing
+        standing, purged = self._room.loop.standing, app_id if is_purge else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(wait_s, 0.0)):
-                while not self._is_done(keys, app_id, purged_at) and not self._is_stuck(began):  # noqa: ASYNC110
+                while not self._is_done(keys, purged) and not self._is_stuck(began):  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_S)
         services = outcome.services_of(self.target, keys)
-        done = self._is_done(keys, app_id, purged_at)
+        done = self._is_done(keys, purged)
         waiting = () if done else outcome.waiting_for(services, app_id, standing.steps, standing.engine_away)
         took_s = round(self._room.clock() - began, 3)
         return Outcome(done, outcome.describe(services, standing.current), waiting, took_s)
 
-    def _is_done(self, keys: list[ServiceKey], app_id: str, purged_at: float | None) -> bool:
+    def _is_done(self, keys: list[ServiceKey], purged: str | None) -> bool:
         current = self._room.loop.standing.current
         if not self._keeper.has_looked or any(map(self._keeper.is_restarting, keys)):
             return False
-        if purged_at is not None and not outcome.is_purged(app_id, purged_at, current):
+        if purged in self._room.record.purged_at:
             return False
         return all(outcome.is_met(one, current) for one in outcome.services_of(self.target, keys))
 

@@ -43,13 +43,6 @@ def is_met(service: Service, current: Current) -> bool:
             return any(one.status is Status.RUNNING or has_finished(one, restart) for one in containers)
 
 
-def is_purged(app_id: str, asked_at: float, current: Current) -> bool:
-    """Say whether no volume of an app is left that is older than the request."""
-    return not any(
-        volume.app_id == app_id and made_at <= asked_at for volume, made_at in current.volumes.items()
-    )
-
-
 def describe(services: Iterable[Service], current: Current) -> tuple[ServiceOutcome, ...]:
     """Return how services stand."""
     return tuple(_described(service, _containers(service, current)) for service in services)

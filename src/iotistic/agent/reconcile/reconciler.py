@@ -175,6 +175,9 @@ class Reconciler:
         except IotisticError as exc:
             self._record.failed(step, self._around.clock(), exc.message)
             log.warning("step.failed", step=name_of(step), subject=subject_of(step), reason=exc.message)
+        except Exception as exc:
+            self._record.failed(step, self._around.clock(), f"a fault of the agent: {exc!r}")
+            log.exception("step.failed", step=name_of(step), subject=subject_of(step))
         else:
             self._record.done(step)
             took_s = round(self._around.clock() - began, 3)
@@ -206,10 +209,14 @@ class Reconciler:
         """Look as soon as the engine says that something happened."""
         pause_s = _AWAY_FIRST_S
         while True:
-            with contextlib.suppress(Unavailable):
+            try:
                 async for event in self._engine.events():
                     pause_s = _AWAY_FIRST_S
                     self._hear(event)
+            except Unavailable:
+                pass  # whoever looks says so
+            except Exception:
+                log.exception("engine.not_listened_to", engine=self._engine.name)
             self._wake.set()
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _AWAY_MOST_S)

@@ -48,6 +48,7 @@ class Record:
     held: set[str] = field(default_factory=set[str])
     fetched: set[str] = field(default_factory=set[str])
     purged_at: dict[str, float] = field(default_factory=dict[str, float])
+    """Apps whose volumes are to go, until they are gone: a request that stays would hit those that are made later."""
 
     def facts(self, now: float, *, locked: Iterable[str], disk_is_full: bool, shares_ports: bool) -> Facts:
         """Return what a plan is made with."""
@@ -68,6 +69,11 @@ class Record:
         """Return what is there with what only we know of it, and learn from it which releases are good."""
         there = {one.id for one in current.containers}
         self.stopped &= there
+        self.purged_at = {
+            app_id: asked_at
+            for app_id, asked_at in self.purged_at.items()
+            if any(one.app_id == app_id and at <= asked_at for one, at in current.volumes.items())
+        }
         self.applied = {id_: config for id_, config in self.applied.items() if id_ in there}
         current = self.known(current)
         for one in current.containers:
