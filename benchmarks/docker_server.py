@@ -73,13 +73,13 @@ class DockerServer:
             self._bring(image, *env, f"CMD {json.dumps(['sh', '-c', script])}")
         self._bring(_REFUSES, 'CMD ["/not/there"]')
 
-    def launch(self) -> None:
-        """Start the daemon on what it has on its disk."""
+    def launch(self, **options: object) -> None:
+        """Start the daemon on what it has on its disk; `options` are those of its daemon.json."""
         begin = (
             f"busybox ip link set lo up; rm -rf {self._folder}/docker.pid {self._folder}/run; exec dockerd --data-root {self._folder}/data --exec-root {self._folder}/run"
-            f" --pidfile {self._folder}/docker.pid --host unix://{self.socket} --group root --config-file {self._folder}/none.json"
+            f" --pidfile {self._folder}/docker.pid --host unix://{self.socket} --group root --config-file {self._folder}/daemon.json"
         )
-        (self._folder / "none.json").write_text("{}", encoding="utf-8")
+        (self._folder / "daemon.json").write_text(json.dumps(options), encoding="utf-8")
         namespaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self._spawn([*namespaces, "sh", "-c", begin], "dockerd")
         self._await(lambda: self.run("version", check=False).returncode == 0, "dockerd")

@@ -37,6 +37,8 @@ class DockerClient:
         self._socket, self._at_once = socket, at_once
         self._session: aiohttp.ClientSession | None = None
         self._version = ""
+        self.losses = 0
+        """How often it was away: what was learnt of it before may not hold any more."""
 
     async def call(
         self,
@@ -80,7 +82,7 @@ class DockerClient:
         except TimeoutError as exc:
             raise EngineUnavailable("Docker does not answer in time") from exc
         except (aiohttp.ClientError, OSError) as exc:
-            self._version = ""  # the one that comes back may be another
+            self._version, self.losses = "", self.losses + 1  # the one that comes back may be another
             raise EngineUnavailable(f"Docker is not reached at {self._socket}: {exc}") from exc
 
     async def lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[Any]:
