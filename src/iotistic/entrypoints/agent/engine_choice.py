@@ -10,6 +10,7 @@ from pydantic import Field
 
 from iotistic.agent.engines.docker.engine import SOCKET, DockerEngine
 from iotistic.agent.engines.docker.keyring import RegistrySettings, keyring_of
+from iotistic.agent.engines.docker.log_limits import ContainerLogSettings
 from iotistic.agent.engines.k3s import access
 from iotistic.agent.engines.k3s.engine import K3sEngine
 from iotistic.agent.engines.k3s.names import NAMESPACE
@@ -36,7 +37,7 @@ class DockerMissing(Unavailable):
     code = "agent.docker_missing"
 
 
-class EngineSettings(RegistrySettings):
+class EngineSettings(RegistrySettings, ContainerLogSettings):
     """What runs containers, and how it is reached."""
 
     agent_engine: EngineKind = EngineKind.AUTO
@@ -67,7 +68,8 @@ def choose_engine(settings: EngineSettings, data: Path, locks: FileLocks | None 
         _check_docker(socket)
     keyring, shared = keyring_of(settings, data), _shared(locks)
     if kind is EngineKind.DOCKER or (kind is EngineKind.AUTO and _may_use(socket)):
-        return DockerEngine(socket, keyring, shared=shared, scope=settings.engine_scope)
+        limits = settings.container_log_limits
+        return DockerEngine(socket, keyring, shared=shared, scope=settings.engine_scope, log_limits=limits)
     if kind is EngineKind.K3S:
         return K3sEngine(
             _k3s_access(settings),
