@@ -1,6 +1,7 @@
 """`iotctl logs`."""
 
 import json as jsonlib
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +15,9 @@ from iotistic.entrypoints.iotctl.client import DeviceApiClient, Document, ask, w
 
 app = App(name="logs", help="Show what containers and the agent printed.", help_format="plaintext")
 
-_MS = 1000
+_MS, _MOST_BYTE = 1000, 0xFF
+_STEERING = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, and what turns the direction of a text around; halves of a pair cannot be written at all."""
 
 
 @app.default
@@ -46,8 +49,22 @@ def show_logs(path: str, *, lines: int, follow: bool, json: bool, **params: str)
 
 
 def _print(line: Document, *, json: bool) -> None:
-    text = jsonlib.dumps(line, ensure_ascii=False) if json else _told(line)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write((as_json(line) if json else _told(line)) + "\n")
+
+
+def as_json(line: Document) -> str:
+    """Return a line as JSON, with what could steer a terminal escaped."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", jsonlib.dumps(line, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Return a text that cannot steer the terminal it is shown on; a tab stays."""
+    return _STEERING.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code <= _MOST_BYTE else f"\\u{code:04x}"
 
 
 def _told(line: Mapping[str, Any]) -> str:
@@ -56,9 +73,4 @@ def _told(line: Mapping[str, Any]) -> str:
     source: Mapping[str, Any] = line.get("source") or {}
     of = line.get("serviceName") or source.get("name") or source.get("type") or "agent"
     level = str(line.get("level") or "info").upper()
-    return f"{time} [{level}] {of}: {_printable(str(line.get('message', '')))}"
-
-
-def _printable(text: str) -> str:
-    """Return a line that cannot steer the terminal it is shown on."""
-    return "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in text)
+    return printable(f"{time} [{level}] {of}: {line.get('message', '')}")
