@@ -115,8 +115,8 @@ class World:
         await until(lambda: self.services() == wanted, within_s=30)
 
 
-def certify(authority, uuid, public_key):
-    """Return a certificate that the broker believes."""
+def certify(authority, uuid, public_key, *, began=timedelta(hours=1)):
+    """Return a certificate that the broker believes, for one day more."""
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -124,7 +124,7 @@ def certify(authority, uuid, public_key):
         .issuer_name(authority._name)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_before(now - began)
         .not_valid_after(now + timedelta(days=1))
         .sign(authority._key, hashes.SHA256())
     )
@@ -243,6 +243,32 @@ async def test_a_cloud_that_moved_is_spoken_to_at_its_new_address(world):
         await world.settled(web="stopped")
 
         assert world.cloud.requests[-1].host.startswith("localhost:")
+
+
+async def test_a_certificate_that_nears_its_end_is_renewed_and_the_broker_is_met_with_the_new_one(world):
+    given, authority = world.provisioning.changing, world.place.broker.authority
+    began = {"register": timedelta(days=3), "certificate": timedelta(hours=1)}
+
+    def changing(route, answer):
+        answer = given(route, answer)
+        if route not in began:
+            return answer
+        uuid = world.cloud.uuid
+        key = world.provisioning.devices[uuid].public_key
+        return answer | {"certificate": certify(authority, uuid, key, began=began[route])}
+
+    world.provisioning.changing = changing
+    world.cloud.deploy([WEB])
+    async with world.agent(CERTIFICATE_NEW_KEYS="true"):
+        await world.settled(web="running")
+        log = world.folder / "log"
+        await until(lambda: "mqtt.connected" in log.read_text().partition("certificate.renewed")[2])
+        parts = (await world.iotctl("diagnostics"))["parts"]
+        until_at = datetime.fromisoformat(parts["cloud"]["certificate_until"])
+
+        assert world.provisioning.asked.count("certificate") == 1
+        assert parts["mqtt"]["online"] is True
+        assert timedelta(hours=23) < until_at - datetime.now(UTC) < timedelta(days=1)
 
 
 async def test_an_agent_restarts_itself_when_it_is_asked_to(world):
