@@ -63,7 +63,7 @@ def test_the_service_has_no_rights_and_is_always_started_again(line):
 
 
 def test_the_service_runs_what_the_installer_installs():
-    assert "ExecStart=/opt/iotistic-agent/current/bin/iotistic agent run" in UNIT
+    assert "ExecStart=/opt/iotistic-agent/current/bin/iotistic agent-process" in UNIT
     assert "name=iotistic-agent\n" in INSTALLER
     assert "EnvironmentFile=-/etc/iotistic-agent/agent.env" in UNIT
 

@@ -53,6 +53,7 @@ PROCESSES: dict[str, str] = {
     "sink": "iotistic.entrypoints.sink",
     "broker": "iotistic.entrypoints.broker",
     "prepare": "iotistic.entrypoints.prepare",
+    "agent-process": "iotistic.entrypoints.agent.running",
 }
 
 EXIT_CODES: dict[int, str] = {

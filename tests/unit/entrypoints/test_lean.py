@@ -26,11 +26,20 @@ def test_who_loaded_rich_before_keeps_it():
     ) == ["True"]
 
 
-def test_the_agents_process_does_not_load_rich():
+def test_the_agents_process_does_not_load_what_people_at_a_terminal_or_k3s_need():
     assert said(
         "import sys; from iotistic.entrypoints.lean import load_structlog_alone as load\n"
-        "load(); import iotistic.entrypoints.agent.process; print('rich' in sys.modules)"
-    ) == ["False"]
+        "load(); import iotistic.entrypoints.agent.running\n"
+        "unwanted = ('rich', 'cyclopts', 'prometheus_client', 'iotistic.agent.engines.k3s.engine')\n"
+        "print([name for name in unwanted if name in sys.modules])"
+    ) == ["[]"]
+
+
+def test_the_command_that_becomes_the_agent_does_not_load_it():
+    assert said(
+        "import sys, iotistic.entrypoints.commands.agent\n"
+        "print([name for name in ('aiohttp', 'cryptography', 'pydantic') if name in sys.modules])"
+    ) == ["[]"]
 
 
 def test_a_traceback_is_still_written_to_the_log():

@@ -1,9 +1,9 @@
 """Which engine runs containers here: Docker, K3s, or a simulation of one."""
 
+import importlib
 import os
 import time
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field
@@ -11,24 +11,14 @@ from pydantic import Field
 from iotistic.agent.engines.docker.engine import SOCKET, DockerEngine
 from iotistic.agent.engines.docker.keyring import RegistrySettings, keyring_of
 from iotistic.agent.engines.docker.log_limits import ContainerLogSettings
-from iotistic.agent.engines.k3s import access
-from iotistic.agent.engines.k3s.engine import K3sEngine
 from iotistic.agent.engines.k3s.names import NAMESPACE
-from iotistic.agent.engines.k3s.template import Surroundings
 from iotistic.agent.engines.port import Engine
 from iotistic.agent.engines.simulated.engine import SimulatedEngine
 from iotistic.agent.reconcile.locks import SEEN_AT, FileLocks
+from iotistic.entrypoints.agent.engine_kind import EngineKind
 from iotistic.kernel.errors import Unavailable
 
-
-class EngineKind(StrEnum):
-    """What runs containers."""
-
-    AUTO = "auto"
-    """Docker when its socket is there and may be used, otherwise nothing but a simulation."""
-    DOCKER = "docker"
-    K3S = "k3s"
-    SIMULATED = "simulated"
+_K3S = "iotistic.entrypoints.agent.k3s_choice"
 
 
 class DockerMissing(Unavailable):
@@ -71,14 +61,8 @@ def choose_engine(settings: EngineSettings, data: Path, locks: FileLocks | None 
         limits = settings.container_log_limits
         return DockerEngine(socket, keyring, shared=shared, scope=settings.engine_scope, log_limits=limits)
     if kind is EngineKind.K3S:
-        return K3sEngine(
-            _k3s_access(settings),
-            keyring,
-            around=Surroundings(settings.k3s_namespace, node_name=settings.k3s_node),
-            storage_class=settings.k3s_storage_class,
-            volume_size=settings.k3s_volume_size,
-            shared=shared,
-        )
+        # Loaded when it is wanted: most devices have Docker.
+        return importlib.import_module(_K3S).k3s_engine(settings, keyring, shared)
     return SimulatedEngine(time.time)
 
 
@@ -93,12 +77,6 @@ def _check_docker(socket: Path) -> None:
 
 def _may_use(socket: Path) -> bool:
     return socket.is_socket() and os.access(socket, os.R_OK | os.W_OK)
-
-
-def _k3s_access(settings: EngineSettings) -> access.Access:
-    if settings.kubeconfig is not None:
-        return access.by_kubeconfig(settings.kubeconfig)
-    return access.in_cluster(os.environ) if access.is_in_cluster(os.environ) else access.by_kubeconfig()
 
 
 def _shared(locks: FileLocks | None) -> Callable[[str], list[str]]:

@@ -26,7 +26,7 @@ from iotistic.agent.provisioning.settings import ProvisioningSettings
 from iotistic.entrypoints.agent.fleet import Doing, Fleet, FleetPlan
 from iotistic.entrypoints.agent.fleet_cloud import FleetCloud
 from iotistic.entrypoints.agent.settings import IntervalSettings
-from iotistic.entrypoints.commands.agent import read_file
+from iotistic.entrypoints.agent.target_file import read_file
 from iotistic.entrypoints.commands.options import AsJson
 from iotistic.entrypoints.output import emit
 from iotistic.kernel.errors import Invalid

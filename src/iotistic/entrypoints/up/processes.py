@@ -95,7 +95,7 @@ class Processes:
         broker = f"mqtt://{LOOPBACK}:{self.ports['mqtt_service'].port}"
         return OwnProcess(
             name="agent",
-            arguments=("agent", "run", str(try_out.ensure_target(self.home)), "--clean-up"),
+            arguments=("agent-process", f"--target={try_out.ensure_target(self.home)}", "--clean-up"),
             environment=self._environment(
                 CONFIG_DIR=str(try_out.folder(self.home)),
                 DEVICE_API_PORT=str(port),

@@ -1,0 +1,132 @@
+"""`iotistic agent-process`: one agent until it is told to end. What `iotistic agent run` becomes.
+
+A service manager starts it at once: what parses a person's command line and draws tables is not loaded, which is
+a tenth of the agent's memory.
+"""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+
+from iotistic.entrypoints.agent.assembly import Agent
+from iotistic.entrypoints.agent.process import AgentProcess, open_process
+from iotistic.entrypoints.agent.role import Role, become, read_role
+from iotistic.entrypoints.agent.settings import AgentProcessSettings
+from iotistic.entrypoints.agent.target_file import TargetInvalid, changed_at, read_file
+from iotistic.kernel.logging import configure_logging
+from iotistic.kernel.settings import load_settings
+from iotistic.planning.model import Target
+
+log = structlog.get_logger()
+
+_LOOK_EVERY_S = 0.5
+_CLEAN_UP_WITHIN_S = 25.0
+
+
+def main() -> None:
+    """Run an agent; ends the process with 1 when something could not be done in time."""
+    role = read_role(sys.argv[1:])
+    settings = load_settings(AgentProcessSettings, agent_engine=role.engine)
+    configure_logging(settings, process="agent")
+    running = Running(settings, role)
+    is_settled = asyncio.run(running.run(None if role.target is None else read_file(role.target)))
+    if running.again.is_set():
+        log.info("agent.restarting")
+        become(role)
+    if not is_settled:
+        sys.exit(1)
+
+
+class Running:
+    """One run of an agent; `again` is set when somebody asked for another one."""
+
+    def __init__(self, settings: AgentProcessSettings, role: Role) -> None:
+        self._settings, self._role = settings, role
+        self._stop = asyncio.Event()
+        self.again = asyncio.Event()
+
+    async def run(self, wanted: Target | None) -> bool:
+        """Run until a signal, or until settled, where that has a time; False when there was more to be done."""
+        role = self._role
+        opened = open_process(
+            self._settings,
+            role.data or self._settings.data,
+            follows_cloud=role.target is None,
+            restart=self._restart,
+        )
+        async with opened as process:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+            if wanted is not None:
+                process.declare(wanted)
+            await self._work(process)
+            if role.target is None:
+                return True
+            _show(process.agent, json=role.json)
+            standing = process.agent.reconciler.standing
+            return role.within_s is None or (not standing.steps and standing.settled_at is not None)
+
+    async def _work(self, process: AgentProcess) -> None:
+        working = asyncio.create_task(process.run())
+        beside = asyncio.create_task(self._beside(process))
+        ended = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((working, beside, ended), return_when=asyncio.FIRST_COMPLETED)
+            for task in (working, beside):
+                if task.done():
+                    task.result()
+            if self._role.cleans_up and not working.done():
+                process.agent.reconciler.declare(Target())
+                await _until_settled(process.agent, _CLEAN_UP_WITHIN_S)
+        finally:
+            for task in (working, beside, ended):
+                task.cancel()
+            await asyncio.gather(working, beside, ended, return_exceptions=True)
+
+    async def _beside(self, process: AgentProcess) -> None:
+        if self._role.within_s is not None:
+            await _until_settled(process.agent, self._role.within_s)
+        elif self._role.target is not None:
+            await _follow_file(process, self._role.target)
+        else:
+            await self._stop.wait()
+
+    def _restart(self) -> None:
+        self.again.set()
+        self._stop.set()
+
+
+async def _until_settled(agent: Agent, within_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while agent.reconciler.standing.settled_at is None:  # noqa: ASYNC110  ends at the deadline
+                await asyncio.sleep(0.05)
+
+
+async def _follow_file(process: AgentProcess, path: Path) -> None:
+    seen = changed_at(path)
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        changed = changed_at(path)
+        if changed not in (None, seen):
+            seen = changed
+            _take(process, path)
+
+
+def _take(process: AgentProcess, path: Path) -> None:
+    try:
+        process.declare(read_file(path))
+    except TargetInvalid as exc:
+        log.warning("target.refused", reason=exc.message)
+    else:
+        log.info("target.declared", path=str(path))
+
+
+def _show(agent: Agent, *, json: bool) -> None:
+    from iotistic.entrypoints.agent.showing import show  # noqa: PLC0415  tables take memory until the agent ends
+
+    show(agent, json=json)
