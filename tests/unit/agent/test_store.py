@@ -548,3 +548,11 @@ async def test_a_row_that_was_moved_reads_as_missing(tmp_path):
     await store.close()
 
     assert found == {"a": {"x": [1, None]}}
+
+
+async def test_a_target_that_was_kept_by_another_release_is_no_reason_not_to_start(tmp_path):
+    store = await Store.open(tmp_path / "agent.sqlite")
+    for kept in ({"document": {}, "faults": [], "signed_by": "x"}, {"document": {}}, ["x"]):
+        await store.snapshots.save("target", kept)
+        assert await store.target.load() is None
+    await store.close()

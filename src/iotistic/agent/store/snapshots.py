@@ -6,7 +6,7 @@ A state is written only when its SHA-256 changed: most polls and reports change 
 import hashlib
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import structlog
@@ -97,8 +97,12 @@ class TargetStore:
         kept = await self._snapshots.load("target")
         if kept is None:
             return None
-        faults = tuple(Fault(*fault) for fault in kept.pop("faults"))
-        return StoredTarget(**kept, faults=faults)
+        try:
+            faults = tuple(Fault(*fault) for fault in kept.pop("faults"))
+            return StoredTarget(**kept, faults=faults)
+        except (AttributeError, KeyError, TypeError) as exc:  # kept by a release that writes it otherwise
+            log.warning("store.state_unreadable", kind="target", reason=str(exc))
+            return None
 
     async def save(self, target: StoredTarget) -> bool:
         """Keep a target; False when nothing but the time differs. Raises StoreUnavailable."""
@@ -106,6 +110,12 @@ class TargetStore:
         if before == target:
             return False
         return await self._snapshots.save("target", asdict(target))
+
+    async def disown(self) -> None:
+        """Go on with the target, as nobody's: marks of one cloud are not to be shown to another. Raises StoreUnavailable."""
+        if (kept := await self.load()) is not None:
+            document = {name: value for name, value in kept.document.items() if name != "version"}
+            await self.save(replace(kept, document=document, version=0, etag=""))
 
     async def forget(self) -> None:
         """Remove the target. Raises StoreUnavailable."""

@@ -1,5 +1,6 @@
 """The agent as others see it: people through the device API, the cloud through its announcements."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,14 +13,19 @@ from iotistic.agent.local_api.ports import Parts
 from iotistic.agent.local_api.problems import NotPossible
 from iotistic.agent.provisioning.model import Farewell, ProvisioningRequest, ProvisioningStatus
 from iotistic.agent.provisioning.provisioner import Provisioner
+from iotistic.agent.store.errors import StoreUnavailable
+from iotistic.agent.store.snapshots import StoredTarget
 from iotistic.contracts.provisioning.fields import write_time
 from iotistic.entrypoints.catalogue import version
-from iotistic.planning.model import Options, Target
+from iotistic.planning.target import read_target
 
 if TYPE_CHECKING:
     from iotistic.entrypoints.agent.process import AgentProcess
 
 Document = Mapping[str, Any]
+
+_NOTHING: Document = {"apps": {}, "options": {"keepVolumes": False}}
+"""What a device is to be after a factory reset."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,23 @@ class DeviceProvisioning:
 
     async def deprovision(self) -> Farewell:
         """Leave the fleet. Services go on as they are."""
-        return await self.process.leave(self._provisioner.deprovision)
+        return await self.process.leave(self._deprovision)
 
     async def factory_reset(self) -> Farewell:
         """Leave the fleet, forget everything, and remove every service with its data."""
-        farewell = await self.process.leave(self._provisioner.factory_reset)
-        self.process.declare(Target(options=Options(keep_volumes=False)))
+        farewell = await self.process.leave(self._reset)
+        self.process.declare(read_target(_NOTHING).target)
+        return farewell
+
+    async def _deprovision(self) -> Farewell:
+        await self.process.agent.store.target.disown()
+        return await self._provisioner.deprovision()
+
+    async def _reset(self) -> Farewell:
+        farewell = await self._provisioner.factory_reset()
+        self.process.wishes.take({})
+        with contextlib.suppress(StoreUnavailable):  # for an agent that ends before everything is gone
+            await self.process.agent.store.target.save(StoredTarget(_NOTHING))
         return farewell
 
 
