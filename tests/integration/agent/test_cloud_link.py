@@ -233,3 +233,35 @@ async def test_the_cloud_gets_what_changed_and_figures_now_and_then() -> None:
         assert double.reports[-1] == {"is_online": True, "version": 1, "apps": {"7": {"appId": 7}}}
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_figures_are_told_again_after_a_clock_was_set_back_a_year() -> None:
+    now = [time.time()]
+    async with talking() as (double, cloud):
+        teller = Teller(
+            cloud,
+            Pace(UUID, 0.05),
+            state=dict[str, Any],
+            metrics=lambda: {"cpu_usage": 3.5},
+            clock=lambda: now[0],
+            chance=lambda: 0.5,
+            metrics_every_s=lambda: 3600.0,
+        )
+        task = asyncio.create_task(teller.run())
+        await until(lambda: "cpu_usage" in double.known)
+        double.known.clear()
+        now[0] -= 365 * 86_400
+        await until(lambda: "cpu_usage" in double.known)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_answer_that_is_deeper_than_the_stack_is_refused() -> None:
+    """It was kept, or rather was not: the agent ended of it, at each start anew."""
+    deep: dict[str, Any] = {}
+    for _ in range(600):
+        deep = {"a": deep}
+    async with talking() as (double, cloud):
+        double.state["config"] = deep
+        with pytest.raises(CloudUnintelligible):
+            await cloud.target("")

@@ -47,7 +47,7 @@ class Teller:
         self._sink, self._pace, self._clock, self._chance = sink, pace, clock, chance
         self._state, self._metrics, self._metrics_every_s = state, metrics, metrics_every_s
         self._changed = asyncio.Event()
-        self._metrics_at = 0.0
+        self._told_at = float("-inf")
         self.deltas = deltas or Deltas()
 
     def changed(self) -> None:
@@ -90,6 +90,7 @@ class Teller:
 
     async def _tell_metrics(self) -> None:
         now = self._clock()
-        if now >= self._metrics_at:
+        every_s = self._metrics_every_s()
+        if not 0 <= now - self._told_at < every_s:  # a clock that was set back makes nobody wait
             await self._sink.report({"is_online": True, **self._metrics()}, Purpose.METRICS)
-            self._metrics_at = now + self._metrics_every_s()
+            self._told_at = now

@@ -7,7 +7,7 @@ stands in headers that the caller gives.
 import gzip
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -20,6 +20,8 @@ from iotistic.agent.link.tls_sessions import resuming_context
 _WITHIN_S = 30.0
 _CONNECT_WITHIN_S = 10.0
 _MOST_BYTES = 4 << 20
+_MOST_LEVELS = 64
+"""What is read, compared and written with one call inside another must not be deeper than Python's stack."""
 _MOST_SAID = 500
 _COMPRESSED_FROM = 512
 _MOST_RETRY_S = 3600.0
@@ -58,7 +60,10 @@ class Answer(NamedTuple):
             raise CloudUnintelligible("the answer is not JSON") from exc
         if not isinstance(document, dict):
             raise CloudUnintelligible("the answer is not a JSON object")
-        return cast("dict[str, Any]", document)
+        read = cast("dict[str, Any]", document)
+        if _is_deeper(read, _MOST_LEVELS):
+            raise CloudUnintelligible(f"the answer has more than {_MOST_LEVELS} levels")
+        return read
 
 
 class CloudTransport:
@@ -114,6 +119,19 @@ class CloudTransport:
             skip_auto_headers=("Accept", "User-Agent"),
         )
         return self._session
+
+
+def _is_deeper(document: object, most: int) -> bool:
+    level: list[object] = [document]
+    for _ in range(most):
+        level = [inner for outer in level for inner in _inside(outer)]
+    return bool(level)
+
+
+def _inside(outer: object) -> Iterable[object]:
+    if isinstance(outer, dict):
+        return cast("dict[str, object]", outer).values()
+    return cast("list[object]", outer) if isinstance(outer, list) else ()
 
 
 async def _received(stream: aiohttp.StreamReader) -> bytes:
