@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import json
 
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.agent.link_line import UUID, Line
 
+from iotistic.agent.link import sending
 from iotistic.agent.link.dispatch import Dispatcher
+from iotistic.agent.store.errors import StoreUnavailable
 from iotistic.agent.store.outbox_rows import Letter, Stamp
 from iotistic.agent.store.store import Store
 
@@ -353,3 +356,30 @@ async def play(folder, actions):
 @given(actions=ACTIONS)
 def test_everything_kept_arrives_under_one_stamp_whatever_happens(tmp_path_factory, actions):
     asyncio.run(play(tmp_path_factory.mktemp("dispatch"), actions))
+
+
+async def test_a_disk_that_takes_no_writes_is_told_once_however_long_it_lasts(tmp_path, monkeypatch):
+    monkeypatch.setattr(sending, "_PAUSE_S", 0.01)
+    store = await Store.open(tmp_path / "agent.sqlite", clock=lambda: NOW)
+    made, tries = Device(store, Line()), 0
+    note = store.outbox.sent
+
+    async def sent(stamps):
+        nonlocal tries
+        tries += 1
+        if tries <= 20:
+            raise StoreUnavailable("the disk is full")
+        await note(stamps)
+
+    store.outbox.sent = sent
+    with structlog.testing.capture_logs() as said:
+        task = asyncio.create_task(made.dispatcher.run())
+        await made.append(1)
+        await until(lambda: made.line.waiting)
+        made.line.take()
+        await until(lambda: tries > 20)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await store.close()
+
+    assert [one["event"] for one in said if one["log_level"] == "warning"] == ["outbox.not_dispatched"]

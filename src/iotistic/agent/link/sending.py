@@ -103,15 +103,19 @@ class Sender:
 
     async def run(self) -> None:
         """Send until cancelled."""
+        is_said = False
         while True:
             self._woken.clear()
             try:
                 await self._note_answered()
                 await self._fill()
             except IotisticError as exc:
-                log.warning("outbox.not_dispatched", code=exc.code, reason=exc.message)
+                if not is_said:  # a disk that takes no writes may do so for months
+                    log.warning("outbox.not_dispatched", code=exc.code, reason=exc.message)
+                is_said = True
                 await asyncio.sleep(_PAUSE_S)
                 continue
+            is_said = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._rest_s()):
                     await self._woken.wait()

@@ -161,8 +161,9 @@ class Publisher:
             self._drop(one[1], self._fault or "the disk is too slow")
 
     def _drop(self, letter: Letter, reason: str) -> None:
-        self.counts.dropped_letters += 1
-        log.warning("sensors.letter_dropped", topic=letter.topic, reason=reason)
+        count = self.counts.dropped_letters = self.counts.dropped_letters + 1
+        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: a disk may take no writes for months
+            log.warning("sensors.letter_dropped", topic=letter.topic, reason=reason, dropped=count)
 
     def _close_due(self) -> None:
         for name, sensor in self._sensors.items():
