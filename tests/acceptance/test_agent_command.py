@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from iotistic.kernel.process import pick_port
+
 PROGRAM = Path(sys.executable).with_name("iotistic")
 WITHIN_S = 20
 
@@ -128,14 +130,53 @@ class Lines:
 
 
 @contextlib.contextmanager
-def running(state: Path):
+def running(state: Path, place: dict[str, str] | None = None):
     log = state.with_suffix(".log")
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            agent(state, "run"), env=environment(state), stdout=subprocess.PIPE, stderr=stderr, text=True
+            agent(state, "run"),
+            env=place or environment(state),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
         )
     try:
         yield Lines(process, log)
     finally:
         process.kill()
         process.communicate()
+
+
+def test_an_agent_that_is_to_start_anew_stays_the_process_that_it_is(state: Path, tmp_path: Path) -> None:
+    place = {
+        **environment(state),
+        "DEVICE_API_PORT": str(pick_port(0)),
+        "CONFIG_DIR": str(tmp_path / "agent"),
+    }
+    iotctl = [str(PROGRAM.with_name("iotctl")), "restart"]
+    with running(state, place) as lines:
+        lines.until("device.settled")
+        asked = subprocess.run(iotctl, env=place, capture_output=True, text=True, timeout=60, check=False)
+        assert asked.returncode == 0, asked.stderr
+        lines.until("agent.restarting")
+        lines.until("device.settled")
+        lines.process.send_signal(signal.SIGTERM)
+        said, _ = lines.process.communicate(timeout=WITHIN_S)
+
+    assert lines.process.returncode == 0
+    assert said.count("service-2") == 2
+
+
+def test_the_folder_that_a_person_stands_in_is_not_searched_for_modules(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "aiohttp.py").write_text("raise SystemExit('taken from the folder')")
+    done = subprocess.run(
+        agent(state, "run", "--once"),
+        env=environment(state),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr

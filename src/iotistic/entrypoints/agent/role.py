@@ -34,7 +34,9 @@ class Role:
 
 def become(role: Role) -> NoReturn:
     """Make this process an agent with that role: it keeps its number, so that signals still reach it."""
-    words = [sys.executable, "-m", "iotistic", "agent-process", *role.arguments()]
+    # -P: whatever lies in the folder that a person stands in is not taken for a module.
+    words = [sys.executable, "-P", "-m", "iotistic", "agent-process", *role.arguments()]
+    sys.stdout.flush()  # what was printed would be lost with the program
     os.execv(sys.executable, words)  # noqa: S606  ourselves
 
 
