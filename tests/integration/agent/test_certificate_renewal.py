@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import multiprocessing
+import random
+import time
 
 import pytest
 from aiohttp import web
@@ -19,6 +22,8 @@ from iotistic.contracts.provisioning.keys import is_for, make_key, read_key
 
 DAY_S = 86_400
 DUE_S = CERTIFICATE_LIVES_S * 2 / 3 + DAY_S
+DEVICES = 12
+_FORK = multiprocessing.get_context("fork")
 UUID_OF_ANOTHER = "11111111-2222-4333-8444-555555555555"
 
 
@@ -358,3 +363,48 @@ async def test_a_power_cut_at_any_step_leaves_a_pair_that_fits_and_the_next_life
                 await life(rig, makes_keys=makes_keys)
             assert (at, ends_at(identity) > rig.clock.now + CERTIFICATE_LIVES_S / 2) == (at, True)
             assert asked(rig) <= 2
+
+
+async def renew(rig):
+    async with keeping(rig, makes_keys=True) as (_, keeper):
+        await look(keeper)
+
+
+def child(rig):
+    asyncio.run(renew(rig))
+
+
+async def live(rig, longest_s):
+    """Run a device for a while; say whether it came to its end before it was killed."""
+    process = _FORK.Process(target=child, args=(rig,))
+    process.start()
+    try:
+        async with asyncio.timeout(longest_s):
+            while process.is_alive():  # noqa: ASYNC110  ends at the deadline
+                await asyncio.sleep(0.001)
+    except TimeoutError:
+        process.kill()
+    process.join(10)
+    code = process.exitcode
+    process.close()
+    assert code in (0, -9)
+    return code == 0
+
+
+async def test_a_device_that_is_killed_at_random_while_it_renews_has_a_pair_that_fits(tmp_path):
+    chance, kills, whole_s = random.Random(5), 0, 1e6
+    for number in range(DEVICES):
+        async with provisioned(tmp_path / str(number)) as rig:
+            rig.clock.now += DUE_S
+            started, is_done = time.monotonic(), False
+            while not is_done:
+                is_done = await live(rig, whole_s * (0.8 * chance.random() if number else 1))
+                kills += not is_done
+                async with keeping(rig) as (store, _):
+                    identity = await store.device.load()
+                known = device(rig)
+                assert is_for(identity.certificate, identity.private_key)
+                assert read_key(identity.private_key).public_key() in (known.public_key, known.former_key)
+            whole_s = min(whole_s, time.monotonic() - started)
+            assert ends_at(identity) > rig.clock.now + CERTIFICATE_LIVES_S / 2
+    assert kills >= DEVICES / 4
