@@ -46,6 +46,12 @@ class LogSettings(Settings):
         return value.lower() if isinstance(value, str) else value
 
 
+def change_level(level: LogLevel | str) -> None:
+    """Write from another level on. Loggers that said something before keep the one that they had."""
+    lowest = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(lowest))
+
+
 def configure_logging(settings: LogSettings, *, process: str, stream: TextIO | None = None) -> None:
     """Send structlog and the standard library's loggers to `stream`, with `process` bound.
 

@@ -37,7 +37,9 @@ class LogHub:
         most_age_s: float = 3600.0,
         most_bytes: int = 4 << 20,
     ) -> None:
-        self._clock, self._most, self._most_age_s, self._most_bytes = clock, most, most_age_s, most_bytes
+        self._clock, self._most_age_s, self._most_bytes = clock, most_age_s, most_bytes
+        self.most = most
+        """How many lines are kept."""
         self._ring: deque[LogEntry] = deque()
         self._bytes = 0
         self._listeners: list[Listener] = []
@@ -58,7 +60,7 @@ class LogHub:
         """Take a line."""
         self._ring.append(entry)
         self._bytes += _size(entry)
-        while len(self._ring) > self._most or self._bytes > self._most_bytes:
+        while len(self._ring) > self.most or self._bytes > self._most_bytes:
             self._drop_oldest()
         self._drop_old()
         for listener in self._listeners:

@@ -70,7 +70,7 @@ class Reconciler:
         look_every_s: float = 30.0,
     ) -> None:
         self._engine, self._executor, self._record = engine, executor, record
-        self._around, self._look_every_s = surroundings, look_every_s
+        self._around, self.look_every_s = surroundings, look_every_s
         self._target = Target()
         self._retargeted = False
         self._wake = asyncio.Event()
@@ -194,7 +194,7 @@ class Reconciler:
         due = [
             step.until for step in self.standing.steps if isinstance(step, Noop) and step.until is not None
         ]
-        pause_s = self._look_every_s
+        pause_s = self.look_every_s
         if due:
             pause_s = min(pause_s, max(min(due) - self._around.clock(), _SOON_S))
         if self.standing.engine_away:

@@ -4,7 +4,7 @@ import concurrent.futures
 import contextlib
 import shutil
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,11 +65,12 @@ async def open_agent(
     engine: Engine | None = None,
     disk: concurrent.futures.Executor | None = None,
     noticed: Callable[[], None] = lambda: None,
+    adjusted: Callable[[Store], Awaitable[AgentSettings]] | None = None,
 ) -> AsyncGenerator[Agent]:
     """Yield an agent that is ready to run. Raises DockerMissing and what the store raises.
 
     Agents of one process are given engines of their own, and share threads for the `disk`. `noticed` hears
-    that something on the device is not as it was.
+    that something on the device is not as it was; `adjusted` returns the settings as the disk has them.
     """
     _make(data)
     store = await Store.open(data / "agent.sqlite", executor=disk)
@@ -78,6 +79,7 @@ async def open_agent(
     async with contextlib.AsyncExitStack() as leaving:
         leaving.push_async_callback(store.close)
         leaving.push_async_callback(engine.close)
+        settings = settings if adjusted is None else await adjusted(store)
         record = await store.record.load()
         record.held = await locks.regain(record.held)
         health = Health(record)

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,12 +43,14 @@ from iotistic.agent.provisioning.provisioner import Provisioner
 from iotistic.agent.scenarios.scenarios import Scenarios
 from iotistic.agent.sensors.publisher import Gathering, Publisher
 from iotistic.agent.store.device import Identity
+from iotistic.agent.store.store import Store
 from iotistic.entrypoints.agent.assembly import Agent, open_agent
 from iotistic.entrypoints.agent.faces import api_parts, concerned
 from iotistic.entrypoints.agent.reports import DeviceReport, os_version
 from iotistic.entrypoints.agent.session import CloudSession, Device, Wishes
 from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.entrypoints.catalogue import version
+from iotistic.kernel.logging import change_level
 from iotistic.planning.model import Target
 from iotistic.planning.target import read_target
 
@@ -277,13 +280,22 @@ async def open_process(
             listener()
 
     with OwnLog(hub.add, _clock).listening():
-        async with open_agent(settings, data, noticed=noticed) as agent:
+        adjusted = partial(_adjusted, settings)
+        async with open_agent(settings, data, noticed=noticed, adjusted=adjusted) as agent:
             config = await LocalConfig.open(agent.store.metadata, settings.given())
             changed = settings.with_local(config.local)
+            hub.most = changed.max_logs
+            if "LOG_LEVEL" in config.local:
+                change_level(changed.log_level)
             opened = await _opened(changed, agent, config, data, follows_cloud=follows_cloud)
             process = AgentProcess(changed, opened, data, hub, follows_cloud=follows_cloud, restart=restart)
             listeners.append(process.noticed)
             yield process
+
+
+async def _adjusted(settings: AgentProcessSettings, store: Store) -> AgentProcessSettings:
+    """Return the settings with what was set on the device on top, for parts that are made first."""
+    return settings.with_local((await LocalConfig.open(store.metadata, settings.given())).local)
 
 
 async def _opened(
