@@ -9,7 +9,7 @@ from iotistic.entrypoints.agent.role import Role, read_role
 
 ROLES = [
     Role(),
-    Role(Path("-odd name.json"), EngineKind.K3S, Path("--data"), 0.25, cleans_up=True, json=True),
+    Role(Path("-odd name.json"), EngineKind.K3s, Path("--data"), 0.25, cleans_up=True, json=True),
     Role(engine=EngineKind.SIMULATED, within_s=300.0),
 ]
 

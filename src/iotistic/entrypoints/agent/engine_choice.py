@@ -60,7 +60,7 @@ def choose_engine(settings: EngineSettings, data: Path, locks: FileLocks | None 
     if kind is EngineKind.DOCKER or (kind is EngineKind.AUTO and _may_use(socket)):
         limits = settings.container_log_limits
         return DockerEngine(socket, keyring, shared=shared, scope=settings.engine_scope, log_limits=limits)
-    if kind is EngineKind.K3S:
+    if kind is EngineKind.K3s:
         # Loaded when it is wanted: most devices have Docker.
         return importlib.import_module(_K3S).k3s_engine(settings, keyring, shared)
     return SimulatedEngine(time.time)

@@ -9,5 +9,6 @@ class EngineKind(StrEnum):
     AUTO = "auto"
     """Docker when its socket is there and may be used, otherwise nothing but a simulation."""
     DOCKER = "docker"
-    K3S = "k3s"
+    K3s = "k3s"
+    """Not K3S: the command line would call that one k3-s."""
     SIMULATED = "simulated"
