@@ -1,5 +1,7 @@
 """The agent's settings that are changed on the device."""
 
+from enum import Enum
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from iotistic.agent.local_config.config import LocalConfig, OptionUnknown, Sourc
 from iotistic.agent.local_config.options import OPTIONS
 from iotistic.agent.store.errors import StoreUnavailable
 from iotistic.agent.store.store import Store
+from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.kernel.errors import Invalid
 
 
@@ -22,11 +25,11 @@ async def test_what_is_set_here_goes_before_the_environment_and_that_before_the_
     config = await LocalConfig.open(disk, {"POLL_INTERVAL_MS": 5000})
     assert (config.get("DEVICE_NAME").value, config.get("DEVICE_NAME").source) == ("device", Source.DEFAULT)
     assert config.get("POLL_INTERVAL_MS").source is Source.ENVIRONMENT
-    change = await config.set({"poll_interval_ms": "7000", "ENABLE_CLOUD_JOBS": "off"})
+    change = await config.set({"poll_interval_ms": "7000", "ENABLE_CLOUD_JOBS": "on"})
 
     assert set(change.changed) == set(change.needs_restart) == {"POLL_INTERVAL_MS", "ENABLE_CLOUD_JOBS"}
     again = await LocalConfig.open(disk, {"POLL_INTERVAL_MS": 5000})
-    assert again.local == {"POLL_INTERVAL_MS": 7000, "ENABLE_CLOUD_JOBS": False}
+    assert again.local == {"POLL_INTERVAL_MS": 7000, "ENABLE_CLOUD_JOBS": True}
     await again.reset("POLL_INTERVAL_MS")
     assert again.get("POLL_INTERVAL_MS").value == 5000
     assert (await again.reset()).changed == ("ENABLE_CLOUD_JOBS",)
@@ -132,3 +135,20 @@ async def test_garbage_on_the_disk_is_passed_over(kept):
     config = await LocalConfig.open(Disk(), {})
 
     assert len(config.all()) == len(OPTIONS)
+
+
+def test_the_defaults_that_are_shown_are_those_that_are_in_force():
+    settings = AgentProcessSettings()
+    differing = {
+        name: option.default
+        for name, option in OPTIONS.items()
+        if name != "DEVICE_NAME"  # without one a device is named as it is provisioned
+        and hasattr(settings, name.lower())
+        and _plain(getattr(settings, name.lower())) != option.default
+    }
+
+    assert differing == {}
+
+
+def _plain(value):
+    return value.value if isinstance(value, Enum) else value

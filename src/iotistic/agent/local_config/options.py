@@ -114,7 +114,7 @@ _ALL = (
     _number("DISK_WATERMARK_PERCENT", 85, "Percent of the disk from which unused images go", (1, 100)),
     _number("MAX_LOGS", 1000, "Log lines that the agent keeps at hand", (10, 100_000)),
     _switch("ENABLE_CLOUD_LOGGING", "Whether logs are sent to the cloud", default=True),
-    _switch("ENABLE_CLOUD_JOBS", "Whether jobs of the cloud are carried out", default=True),
+    _switch("ENABLE_CLOUD_JOBS", "Whether jobs of the cloud are carried out", default=False),
     _switch("ENABLE_SENSOR_PUBLISH", "Whether readings of sensors are sent", default=True),
     _switch("COLLECT_TOP_PROCESSES", "Whether metrics name the busiest processes", default=True),
 )  # fmt: skip
