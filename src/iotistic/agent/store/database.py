@@ -248,7 +248,8 @@ class Database:
             self._connection = connect(self.path)
         except sqlite3.Error as exc:
             if recovery.is_busy(exc):
-                raise StoreInUse(f"another process holds {self.path}") from exc
+                hint = "another agent runs on this folder: stop it, or give this one a folder of its own"
+                raise StoreInUse(f"another process holds {self.path}", hint=hint) from exc
             if recovery.is_corrupt(exc):
                 self._rebuild_or_stand_in(str(exc))
             elif recovery.is_of_the_disk(exc):

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -21,10 +22,17 @@ from iotistic.agent.reconcile.reconciler import Reconciler, Surroundings
 from iotistic.agent.reconcile.record import Record
 from iotistic.agent.store.store import Store
 from iotistic.entrypoints.agent.engine_choice import EngineSettings, choose_engine
+from iotistic.kernel.errors import Unavailable
 from iotistic.planning.facts import Facts
 from iotistic.planning.model import Current
 
 log = structlog.get_logger()
+
+
+class FolderUnusable(Unavailable):
+    """The agent's folder cannot be made."""
+
+    code = "agent.folder_unusable"
 
 
 class AgentSettings(EngineSettings):
@@ -125,7 +133,12 @@ class Health:
 
 
 def _make(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        reason = os.strerror(exc.errno).lower() if exc.errno else str(exc)
+        hint = "name another with --data or CONFIG_DIR, or let this user write there"
+        raise FolderUnusable(f"the folder {folder} cannot be made: {reason}", hint=hint) from exc
 
 
 def _is_full(folder: Path, watermark: float) -> bool:
