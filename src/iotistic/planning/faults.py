@@ -15,7 +15,7 @@ class Fault(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{self.path or 'the document'}: {self.reason}"
 
 
 class Reader:

@@ -102,8 +102,12 @@ def _waiting(steps: Iterable[Step], facts: Facts) -> Iterator[Step]:
         if isinstance(step, Noop) or failed is None or not is_put_off(failed, facts.now):
             yield step
         else:
-            why = f"{name_of(step)} failed {failed.count} times: {failed.reason}"
+            why = f"{name_of(step)} failed {_times(failed.count)}: {failed.reason}"
             yield Noop(subject_of(step), why, again_at(failed))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _is_in_transition(service: Service, steps: Iterable[Step], containers: Iterable[Container]) -> bool:

@@ -228,7 +228,8 @@ def _start_again(container: Container, wanted: Service, situation: Situation) ->
         return
     crashed = situation.facts.crashes.get(Release(wanted.key, wanted.config))
     if crashed is not None and is_put_off(crashed, situation.facts.now):
-        why = f"ended {crashed.count} times by itself, last with {container.exit_code}, and waits before the next start"
+        times = "once" if crashed.count == 1 else f"{crashed.count} times"
+        why = f"ended {times} by itself, last with {container.exit_code}, and waits before the next start"
         yield Noop(f"service {wanted.name}", why, again_at(crashed))
         return
     yield Start(wanted, container.id, why="it has ended")
