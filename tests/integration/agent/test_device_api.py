@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import stat
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -13,6 +14,7 @@ from iotistic.agent.engines.errors import EngineUnavailable
 from iotistic.agent.engines.simulated.engine import SimulatedEngine
 from iotistic.agent.local_api import bodies
 from iotistic.agent.local_api.access import Mode, Policy
+from iotistic.planning.model import Current, Health
 
 
 @pytest.fixture
@@ -487,3 +489,30 @@ async def test_ipv6_is_answered_too(tmp_path):
 
     assert addresses[0] == "127.0.0.1"
     assert set(addresses) <= {"127.0.0.1", "::1"}
+
+
+async def test_lines_of_a_service_that_there_is_not_are_refused_and_those_of_one_that_is_gone_are_told(rig):
+    rig.say("farewell", service="gone", service_id="9")
+
+    assert (await rig.ask("GET", "/v2/logs?service=nothing")).status == 404
+    assert (await rig.ask("GET", "/v2/logs?service=web")).body["logs"] == []
+    assert (await rig.ask("GET", "/v2/logs?service=gone")).body["count"] == 1
+
+
+async def test_provisioning_without_a_cloud_says_what_is_missing(rig):
+    answer = await rig.ask("POST", "/v1/provision", {"provisioningApiKey": "k"})
+
+    assert answer.status == 400
+    assert answer.body["fields"]["faults"][0]["path"] == "apiEndpoint"
+
+
+async def test_services_are_told_with_what_probes_say(rig):
+    rig.loop.standing = replace(
+        rig.loop.standing,
+        current=Current(
+            tuple(replace(one, health=Health.NOT_READY) for one in rig.loop.standing.current.containers)
+        ),
+    )
+    service = (await rig.ask("GET", "/v1/services/web")).body
+
+    assert service["health"] == "not-ready"

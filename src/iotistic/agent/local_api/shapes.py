@@ -9,6 +9,7 @@ from iotistic.agent.local_api.ports import Parts
 from iotistic.agent.local_config.config import Change, Setting
 from iotistic.agent.operations.outcome import Outcome
 from iotistic.agent.reporting.services import describe_apps, written_id
+from iotistic.planning.model import Health
 from iotistic.planning.steps import Action, Noop, Step, name_of, subject_of
 
 
@@ -20,7 +21,10 @@ def iso(at: float | None) -> str | None:
 
 
 def apps(parts: Parts) -> dict[str, Any]:
-    """Return all apps with their services, by id; where a wish is in force, also what the cloud wants."""
+    """Return all apps with their services, by id; where a wish is in force, also what the cloud wants.
+
+    `health` is there where probes ask: starting, ready, not-ready, failed.
+    """
     operations = parts.operations
     described = describe_apps(operations.target, parts.loop.standing.current, parts.facts())
     states = {one.key: one.state for app in operations.base.apps for one in app.services}
@@ -28,8 +32,11 @@ def apps(parts: Parts) -> dict[str, Any]:
         (str(key.app_id), str(key.service_id)): (wish, states.get(key))
         for key, wish in operations.wishes.items()
     }
+    health = {one.id: one.health for one in parts.loop.standing.current.containers}
     for app_id, app in described.items():
         for service in app["services"]:
+            if (said := health.get(service.get("containerId", ""), Health.UNKNOWN)) is not Health.UNKNOWN:
+                service["health"] = str(said)
             found = wished.get((app_id, str(service["serviceId"])))
             if found is not None:
                 wish, state = found
@@ -90,6 +97,7 @@ def outcome(found: Outcome) -> dict[str, Any]:
         "services": [
             {
                 "appId": written_id(one.app_id),
+                "appName": one.app_name or one.app_id,
                 "serviceId": written_id(one.service_id),
                 "serviceName": one.name,
                 "state": str(one.wanted),

@@ -18,6 +18,7 @@ class ServiceOutcome:
     wanted: ServiceState
     status: str
     container_id: str | None
+    app_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,4 +86,5 @@ def _described(service: Service, containers: list[Container]) -> ServiceOutcome:
         service.state,
         "missing" if one is None else str(one.status),
         None if one is None else one.id,
+        service.app_name,
     )

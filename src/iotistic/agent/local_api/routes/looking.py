@@ -79,8 +79,14 @@ class LookingRoutes:
         return web.json_response(dict(tell()) if tell is not None else {"status": "offline", "cloud": None})
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
-        """Return the last log lines, or with `follow` everything from there on as NDJSON."""
-        return await self._logs(request, request.query.get("service"))
+        """Return the last log lines, or with `follow` everything from there on as NDJSON.
+
+        A service that is gone still has its lines; one that nobody ever heard of is told as such.
+        """
+        service = request.query.get("service")
+        if service and self._parts.logs is not None and not self._parts.logs.recent(1, service):
+            find_service(self._parts.operations.target, service)
+        return await self._logs(request, service)
 
     async def service_logs(self, request: web.Request) -> web.StreamResponse:
         """Do the same for one service."""

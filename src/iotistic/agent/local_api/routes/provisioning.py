@@ -46,6 +46,10 @@ class ProvisioningRoutes:
             "device_type": body.read("deviceType", name) or self._set("DEVICE_TYPE"),
             "application_id": body.read("applicationId", _id),
         }
+        if not given["api_endpoint"] and not (
+            body.has("apiEndpoint") or self._provisioning().status().provisioned
+        ):
+            body.fault("apiEndpoint", "is missing: the address of the cloud (`--api URL`)")
         body.check()
         request_made = ProvisioningRequest(**{field: value or "" for field, value in given.items()})
         status = await self._provisioning().provision(request_made)
