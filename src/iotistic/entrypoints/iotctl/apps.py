@@ -33,7 +33,7 @@ def list_apps(*, json: AsJson = False) -> None:
 
 
 @app.command
-def info(name: str, *, json: AsJson = False) -> None:
+def info(name: str, /, *, json: AsJson = False) -> None:
     """Show an app with its services.
 
     Parameters
@@ -50,7 +50,7 @@ def info(name: str, *, json: AsJson = False) -> None:
 
 
 @app.command
-def start(name: str, *, wait: Wait = WAIT_S, json: AsJson = False) -> int:
+def start(name: str, /, *, wait: Wait = WAIT_S, json: AsJson = False) -> int:
     """Start every service of an app, until the cloud wants something else of it.
 
     Parameters
@@ -62,7 +62,7 @@ def start(name: str, *, wait: Wait = WAIT_S, json: AsJson = False) -> int:
 
 
 @app.command
-def stop(name: str, *, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False) -> int:
+def stop(name: str, /, *, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False) -> int:
     """Stop every service of an app, until the cloud wants something else of it; containers and data stay.
 
     Parameters
@@ -74,7 +74,7 @@ def stop(name: str, *, force: Force = False, wait: Wait = WAIT_S, json: AsJson =
 
 
 @app.command
-def restart(name: str, *, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False) -> int:
+def restart(name: str, /, *, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False) -> int:
     """Restart every service of an app that is not to be stopped; containers and data stay.
 
     Parameters
@@ -87,7 +87,7 @@ def restart(name: str, *, force: Force = False, wait: Wait = WAIT_S, json: AsJso
 
 @app.command
 def purge(
-    name: str, *, yes: Yes = False, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False
+    name: str, /, *, yes: Yes = False, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False
 ) -> int:
     """Remove the volumes of an app with all its data, and make what it needs anew; asks first.
 

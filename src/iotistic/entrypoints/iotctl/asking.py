@@ -56,10 +56,10 @@ def service_rows(services: list[Document]) -> list[Document]:
             "service": one["serviceName"],
             "id": one["serviceId"],
             "state": shown_state(one),
-            "status": one["status"],
+            "status": shown_status(one),
             "image": one.get("imageName", ""),
             "container": (one.get("containerId") or "")[:12],
-            "error": one.get("error", {}).get("message", ""),
+            "error": shown_error(one),
         }
         for one in services
     ]
@@ -70,6 +70,18 @@ def shown_state(service: Document) -> str:
     state = str(service.get("state", "to go"))
     cloud = service.get("cloudState")
     return f"{state} (here; cloud: {cloud})" if cloud and cloud != state else state
+
+
+def shown_status(service: Document) -> str:
+    """Return how a service stands, with what probes say of it when it does not serve."""
+    status, health = str(service["status"]), service.get("health", "ready")
+    return status if health == "ready" or status != "running" else f"{status}, {health}"
+
+
+def shown_error(service: Document) -> str:
+    """Return what is wrong with a service, with its kind: `ErrImagePull: no such image`."""
+    error: Document | None = service.get("error")
+    return f"{error['type']}: {error['message']}" if error else ""
 
 
 def confirm(question: str, *, yes: bool) -> None:

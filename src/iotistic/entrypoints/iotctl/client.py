@@ -21,8 +21,9 @@ _CONNECT_WITHIN_S = 5.0
 _ANSWER_WITHIN_S = 30.0
 _MOST_LINE = 4 << 20
 _ERROR = 400
+_UNAUTHORIZED = 401
 _KEY_HINT = (
-    "set API_KEY, or read the key in device-api.key of the agent's folder (IOTISTIC_HOME) as the user who may"
+    "set API_KEY, or CONFIG_DIR to the folder of that agent, as a user who may read device-api.key in it"
 )
 _KINDS: Mapping[int, type[IotisticError]] = {
     400: Invalid,
@@ -116,19 +117,20 @@ class DeviceApiClient:
             raise self._unreachable(exc) from exc
 
     def _answer(self, status: int, content: bytes) -> Document:
+        problem = self._read(content)
         if status < _ERROR:
-            return self._read(content)
-        try:
-            problem = self._read(content)
-        except AnswerNotUnderstood:
-            problem = {}
+            return problem
         kind = _KINDS.get(status, IotisticError)
-        hint = problem.get("hint") if status != 401 or self._place.key else _KEY_HINT  # noqa: PLR2004
+        hint = problem.get("hint") if status != _UNAUTHORIZED else self._key_hint()
         message = str(problem.get("detail") or problem.get("message") or f"the agent answered {status}")
         error = kind(message, hint=str(hint) if hint else None)
         if "code" in problem:
             error.fields["code"] = str(problem["code"])
         raise error
+
+    def _key_hint(self) -> str:
+        shown = self._place.key_from
+        return f"the key shown is from {shown}; {_KEY_HINT}" if shown else _KEY_HINT
 
     def _read(self, content: bytes) -> Document:
         try:
@@ -137,7 +139,8 @@ class DeviceApiClient:
             found = None
         if not isinstance(found, dict):
             raise AnswerNotUnderstood(
-                f"what answers at {self._place.url} is not the device API", hint="see DEVICE_API_URL"
+                f"what answers at {self._place.url} is not the device API",
+                hint="see DEVICE_API_URL and DEVICE_API_PORT",
             )
         return cast("Document", found)
 

@@ -34,7 +34,7 @@ def show(*, json: AsJson = False) -> None:
 
 
 @app.command
-def get(name: str, *, json: AsJson = False) -> None:
+def get(name: str, /, *, json: AsJson = False) -> None:
     """Print one setting.
 
     Parameters
@@ -46,7 +46,7 @@ def get(name: str, *, json: AsJson = False) -> None:
 
 
 @app.command(name="set")
-def set_(name: str, value: str, *, json: AsJson = False) -> None:
+def set_(name: str, value: str, /, *, json: AsJson = False) -> None:
     """Change one setting.
 
     Parameters
@@ -60,7 +60,7 @@ def set_(name: str, value: str, *, json: AsJson = False) -> None:
 
 
 @app.command(name="set-api")
-def set_api(url: str, *, json: AsJson = False) -> None:
+def set_api(url: str, /, *, json: AsJson = False) -> None:
     """Change where the cloud is.
 
     Parameters

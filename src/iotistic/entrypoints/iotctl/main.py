@@ -3,6 +3,7 @@
 Messages, `--json` and exit codes are those of `iotistic` (docs/reference/cli.md).
 """
 
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from iotistic.kernel.errors import IotisticError
 
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141
+_ALIKE = 0.75  # "strat" is start, "pause" is not purge
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: list[str]) -> int:
     try:
-        from cyclopts import CycloptsError  # noqa: PLC0415  what is not installed is to be told, not thrown
+        from cyclopts import CycloptsError, UnusedCliTokensError  # noqa: PLC0415  what is not installed is to be told, not thrown
 
         from iotistic.entrypoints.iotctl.verbs import build_app  # noqa: PLC0415
     except ModuleNotFoundError as exc:
@@ -45,6 +47,22 @@ def _run(arguments: list[str]) -> int:
         arguments = [*arguments[1:], "--help"]
     try:
         result = build_app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except UnusedCliTokensError as exc:
+        chain, verbs = exc.command_chain or (), [name for name in exc.app or () if not name.startswith("-")]
+        raise _left_over(arguments, chain, verbs, exc.unused_tokens or ()) from exc
     except CycloptsError as exc:
         raise UsageInvalid(str(exc).strip(), hint="see `iotctl help`") from exc
     return result if isinstance(result, int) else 0
+
+
+def _left_over(
+    arguments: Sequence[str], chain: Sequence[str], verbs: Sequence[str], unused: Sequence[str]
+) -> UsageInvalid:
+    """Return what is wrong with words that nobody took: a verb is misspelt, or there are too many."""
+    so_far = " ".join(("iotctl", *chain))
+    word = next((one for one in arguments[len(chain) :] if not one.startswith("-")), "")
+    if not verbs or word in verbs:
+        return UsageInvalid(f"too many words: {' '.join(unused)}", hint=f"see `{so_far} --help`")
+    close = difflib.get_close_matches(word, verbs, n=1, cutoff=_ALIKE)
+    hint = f"did you mean `{so_far} {close[0]}`?" if close else f"there are {', '.join(verbs)}"
+    return UsageInvalid(f"there is no `{so_far} {word}`", hint=hint)

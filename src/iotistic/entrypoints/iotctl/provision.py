@@ -9,6 +9,7 @@ from iotistic.entrypoints.commands.options import AsJson
 from iotistic.entrypoints.iotctl.asking import Yes, confirm
 from iotistic.entrypoints.iotctl.client import Document, ask
 from iotistic.entrypoints.output import emit
+from iotistic.kernel.errors import Unavailable
 
 app = App(
     name="provision", help="Bring this device into a fleet; `provision status`.", help_format="plaintext"
@@ -25,6 +26,13 @@ _COLUMNS = {
     "provisioning key": "hasProvisioningKey",
     "mqtt": "mqttConfigured",
 }
+_WHEN_THERE = {
+    "problem": "problem",
+    "tried again at": "nextTryAt",
+    "cloud was not told": "cloudNotToldBecause",
+}
+_TRIED_AGAIN = ("cloud.unavailable", "cloud.unintelligible")
+_GOES_ON = "it is tried again by itself; see `iotctl provision status`"
 
 
 @app.default
@@ -54,7 +62,13 @@ def provision(
         "applicationId": application,
     }
     body = {field: value for field, value in given.items() if value is not None}
-    _tell(ask("POST", "/v1/provision", body=body, answer_within_s=_PATIENCE_S), json=json)
+    try:
+        found = ask("POST", "/v1/provision", body=body, answer_within_s=_PATIENCE_S)
+    except Unavailable as exc:
+        if exc.fields.get("code") in _TRIED_AGAIN:
+            exc.hint = exc.hint or _GOES_ON
+        raise
+    _tell(found, json=json)
 
 
 @app.command
@@ -75,4 +89,6 @@ def factory_reset(*, yes: Yes = False, json: AsJson = False) -> None:
 
 
 def _tell(found: Document, *, json: bool) -> None:
-    emit(found if json else {name: found.get(field) for name, field in _COLUMNS.items()}, json=json)
+    rows = {name: found.get(field) for name, field in _COLUMNS.items()}
+    rows |= {name: found[field] for name, field in _WHEN_THERE.items() if found.get(field)}
+    emit(found if json else rows, json=json)

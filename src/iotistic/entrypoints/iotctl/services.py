@@ -41,7 +41,7 @@ def list_services(of: str | None = None, *, json: AsJson = False) -> None:
 
 
 @app.command
-def info(name: str, *, app: OfApp = None, json: AsJson = False) -> None:
+def info(name: str, /, *, app: OfApp = None, json: AsJson = False) -> None:
     """Show a service.
 
     Parameters
@@ -54,7 +54,7 @@ def info(name: str, *, app: OfApp = None, json: AsJson = False) -> None:
 
 
 @app.command
-def start(name: str, *, app: OfApp = None, wait: Wait = WAIT_S, json: AsJson = False) -> int:
+def start(name: str, /, *, app: OfApp = None, wait: Wait = WAIT_S, json: AsJson = False) -> int:
     """Start a service, until the cloud wants something else of its app.
 
     Parameters
@@ -67,7 +67,7 @@ def start(name: str, *, app: OfApp = None, wait: Wait = WAIT_S, json: AsJson = F
 
 @app.command
 def stop(
-    name: str, *, app: OfApp = None, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False
+    name: str, /, *, app: OfApp = None, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False
 ) -> int:
     """Stop a service, until the cloud wants something else of its app; its container stays.
 
@@ -81,7 +81,7 @@ def stop(
 
 @app.command
 def pause(
-    name: str, *, app: OfApp = None, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False
+    name: str, /, *, app: OfApp = None, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False
 ) -> int:
     """Freeze a service; `start` lets it go on.
 
@@ -95,7 +95,7 @@ def pause(
 
 @app.command
 def restart(
-    name: str, *, app: OfApp = None, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False
+    name: str, /, *, app: OfApp = None, force: Force = False, wait: Wait = WAIT_S, json: AsJson = False
 ) -> int:
     """Stop and start the container of a service; it stays the same one.
 
@@ -109,7 +109,7 @@ def restart(
 
 @app.command
 def logs(
-    name: str, *, app: OfApp = None, follow: Follow = False, lines: Lines = 100, json: AsJson = False
+    name: str, /, *, app: OfApp = None, follow: Follow = False, lines: Lines = 100, json: AsJson = False
 ) -> None:
     """Show what a service printed.
 

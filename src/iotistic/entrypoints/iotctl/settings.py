@@ -33,18 +33,21 @@ class IotctlSettings(HomeSettings):
 
 @dataclass(frozen=True)
 class Place:
-    """An agent: base URL and key, which may be empty."""
+    """An agent: base URL and key, which may be empty, and where the key was found."""
 
     url: str
     key: str
+    key_from: str = ""
 
 
 def place_of(settings: IotctlSettings) -> Place:
     """Return where the agent is. The key in this machine's folder is shown to nobody else. Raises AddressInvalid."""
     url = _checked(settings.device_api_url) or f"http://127.0.0.1:{settings.device_api_port}"
     if settings.api_key is not None:
-        return Place(url, settings.api_key.get_secret_value())
-    return Place(url, _kept_key(settings) if _is_here(url) else "")
+        return Place(url, settings.api_key.get_secret_value(), "API_KEY")
+    file = (settings.config_dir or settings.home.path / "agent") / KEY_FILE
+    key = _kept_key(file) if _is_here(url) else ""
+    return Place(url, key, str(file) if key else "")
 
 
 def _checked(text: str) -> str:
@@ -69,9 +72,8 @@ def _is_here(url: str) -> bool:
         return False
 
 
-def _kept_key(settings: IotctlSettings) -> str:
+def _kept_key(file: Path) -> str:
     try:
-        folder = settings.config_dir or settings.home.path / "agent"
-        return (folder / KEY_FILE).read_text("utf-8").strip()
+        return file.read_text("utf-8").strip()
     except (OSError, ValueError):
         return ""
