@@ -15,7 +15,11 @@ from iotistic.entrypoints.agent.target_file import TargetInvalid
 from iotistic.entrypoints.commands.options import AsJson
 
 app = App(name="agent", help_format="plaintext")
-app.command("iotistic.entrypoints.commands.agent_plan:plan", name="plan")
+app.command(
+    "iotistic.entrypoints.commands.agent_plan:plan",
+    name="plan",
+    help="Say what would be done now to reach a target, and why; nothing is done.",
+)
 
 
 @app.command
