@@ -211,6 +211,22 @@ async def test_a_full_disk_keeps_no_target_from_being_worked_on() -> None:
             await until(lambda: following.images() == ["web:1"])
 
 
+async def test_a_target_is_kept_as_soon_as_the_disk_takes_it() -> None:
+    """Otherwise the next start without a network would bring the one before back."""
+    async with talking() as (double, cloud):
+        double.deploy([WEB])
+        following = Following(cloud, 0.02)
+        following.disk_is_full = True
+        async with following.running():
+            await until(lambda: following.declared)
+            following.disk_is_full = False
+            await until(lambda: following.kept)
+            await asyncio.sleep(0.1)
+
+        assert [one.document for one in following.kept] == [double.state]
+        assert len(following.declared) == 1
+
+
 async def test_the_cloud_gets_what_changed_and_figures_now_and_then() -> None:
     state: dict[str, Any] = {"is_online": True, "version": 1, "apps": {}}
     async with talking() as (double, cloud):

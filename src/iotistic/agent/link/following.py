@@ -65,7 +65,7 @@ class Follower:
         """The target that the device works on."""
         self.faults: tuple[Fault, ...] = ()
         """What is wrong with the newest one, if it is not in force."""
-        self._etag = ""
+        self._etag, self._is_kept = "", True
 
     @property
     def reach(self) -> Reach:
@@ -102,6 +102,8 @@ class Follower:
             return self._pace.failed(self._around.clock(), self._around.chance(), retry_after_s=retry_after_s)
         if answer.document is not None:
             await self._receive(Followed(answer.document, answer.etag))
+        elif self.in_force is not None and not self._is_kept:
+            await self._keep(self.in_force)
         return self._pace.succeeded(self._around.clock())
 
     async def _receive(self, followed: Followed) -> None:
@@ -112,11 +114,18 @@ class Follower:
                 "target.refused", version=followed.version, faults=[str(fault) for fault in faults[:20]]
             )
             return
+        self._is_kept = True
+        await self._keep(followed)
+        self._take(followed)
+
+    async def _keep(self, followed: Followed) -> None:
+        was_kept, self._is_kept = self._is_kept, True
         try:
             await self._around.keep(followed)
         except IotisticError as exc:  # a full disk is no reason to run something old
-            log.warning("target.not_kept", code=exc.code, reason=exc.message)
-        self._take(followed)
+            self._is_kept = False
+            if was_kept:
+                log.warning("target.not_kept", code=exc.code, reason=exc.message)
 
     def _take(self, followed: Followed) -> None:
         target, faults = read_target(followed.document)
