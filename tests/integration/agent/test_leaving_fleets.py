@@ -104,3 +104,15 @@ async def test_a_factory_reset_that_is_cut_short_goes_on_with_the_next_start(tmp
         assert engine.world.containers
         async with agent(tmp_path):
             await until(lambda: not engine.world.containers and not engine.world.volumes)
+
+
+async def test_a_factory_reset_waits_for_no_lock(tmp_path, engine):
+    """Nobody could force one any more: its app is none that the device knows."""
+    async with cloud() as double, agent(tmp_path) as process:
+        double.deploy([WEB])
+        await DeviceProvisioning(process).provision(request(double))
+        await until(lambda: engine.world.containers)
+        await until(lambda: process.agent.reconciler.standing.settled_at)
+        (process.agent.locks.folder("7") / "updates.lock").touch()
+        await DeviceProvisioning(process).factory_reset()
+        await until(lambda: not engine.world.containers and not engine.world.volumes)

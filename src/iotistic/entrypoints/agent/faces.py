@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Document = Mapping[str, Any]
 
-_NOTHING: Document = {"apps": {}, "options": {"keepVolumes": False}}
+_NOTHING: Document = {"apps": {}, "options": {"keepVolumes": False, "force": True}}
 """What a device is to be after a factory reset."""
 
 
