@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from iotistic.entrypoints.iotctl import provision
+from iotistic.entrypoints.iotctl import device, provision
 from iotistic.entrypoints.iotctl.asking import service_rows
 from iotistic.entrypoints.iotctl.client import AnswerNotUnderstood, DeviceApiClient
 from iotistic.entrypoints.iotctl.main import main
@@ -13,6 +13,17 @@ from iotistic.entrypoints.iotctl.settings import IotctlSettings, Place, place_of
 from iotistic.kernel.errors import Denied, Unavailable
 
 SERVICE = {"serviceId": 3, "serviceName": "web", "appName": "shop", "state": "running", "status": "running"}
+
+DEVICE = {
+    "deviceName": "porch",
+    "uuid": "u",
+    "provisioned": True,
+    "apiEndpoint": "https://cloud.example/api/v1",
+    "agentVersion": "1",
+    "engine": "docker",
+    "engineAway": None,
+    "settled": True,
+}
 
 
 @pytest.mark.parametrize(
@@ -92,3 +103,26 @@ def test_a_cloud_that_is_away_is_tried_again_and_a_person_is_told_so(monkeypatch
     with pytest.raises(Unavailable) as told:
         provision.provision("key")
     assert "tried again" in told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "said"),
+    [
+        ({}, 0, "settled      yes"),
+        ({"health": "starting"}, 0, "running, starting"),
+        ({"health": "not-ready"}, 1, "no, see `iotctl plan`"),
+        ({"error": {"type": "StartFailure", "message": "no"}}, 1, "StartFailure: no"),
+    ],
+)
+def test_a_device_is_well_when_nothing_fails_and_no_probe_complains(capsys, monkeypatch, fields, code, said):
+    answers = {
+        "/v1/device": DEVICE,
+        "/v1/services": {"services": [SERVICE | fields]},
+        "/v2/connection/health": {"reach": "offline"},
+    }
+    monkeypatch.setattr(device, "ask", lambda _method, path: answers[path])
+
+    assert device.status() == code
+    out = capsys.readouterr().out
+    assert said in out
+    assert "https://cloud.example/api/v1, offline" in out

@@ -10,6 +10,7 @@ from iotistic.entrypoints.output import emit
 from iotistic.kernel.errors import IotisticError
 
 _SERVICE_COLUMNS = ("app", "service", "state", "status", "image", "error")
+_UNWELL = ("not-ready", "failed")
 _STEP_COLUMNS = ("step", "subject", "why", "now", "until")
 
 
@@ -17,7 +18,7 @@ def status(*, json: AsJson = False) -> int:
     """Say whether the agent works, what the device is, and how its services stand; 1 when they are not well."""
     device = ask("GET", "/v1/device")
     services = ask("GET", "/v1/services")["services"]
-    well = not device["engineAway"] and not any("error" in one for one in services)
+    well = not device["engineAway"] and not any(_ails(one) for one in services)
     if json:
         emit({"healthy": well, "device": device, "services": services}, json=True)
         return int(not well)
@@ -26,12 +27,12 @@ def status(*, json: AsJson = False) -> int:
             "device": device["deviceName"],
             "uuid": device["uuid"],
             "provisioned": device["provisioned"],
-            "cloud": device.get("apiEndpoint"),
+            "cloud": _cloud(device),
             "agent": device["agentVersion"],
             "engine": f"{device['engine']}, away: {device['engineAway']}"
             if device["engineAway"]
             else device["engine"],
-            "settled": device["settled"],
+            "settled": device["settled"] if well else "no, see `iotctl plan`",
         },
         json=False,
     )
@@ -95,3 +96,17 @@ def _show_steps(found: Document) -> None:
 
 def _figures(machine: Document | None) -> Document:
     return {name: value for name, value in (machine or {}).items() if not isinstance(value, list)}
+
+
+def _ails(service: Document) -> bool:
+    """Say whether something is wrong with a service, or its probes say so."""
+    return "error" in service or service.get("health") in _UNWELL
+
+
+def _cloud(device: Document) -> str | None:
+    """Return where the cloud is, and for a device that belongs to it, whether it answers."""
+    endpoint: str | None = device.get("apiEndpoint")
+    if not device["provisioned"]:
+        return endpoint
+    reach = ask("GET", "/v2/connection/health").get("reach")
+    return f"{endpoint}, {reach}" if reach else endpoint

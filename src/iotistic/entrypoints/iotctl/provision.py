@@ -1,5 +1,6 @@
 """`iotctl provision`, `deprovision` and `factory-reset`."""
 
+import getpass
 import sys
 from typing import Annotated
 
@@ -53,7 +54,7 @@ def provision(
     key
         Provisioning key of the fleet; `-` reads it from standard input, where no list of processes shows it.
     """
-    secret = sys.stdin.readline().strip() if key == "-" else key
+    secret = _read_key() if key == "-" else key
     given = {
         "provisioningApiKey": secret,
         "apiEndpoint": api,
@@ -92,3 +93,8 @@ def _tell(found: Document, *, json: bool) -> None:
     rows = {name: found.get(field) for name, field in _COLUMNS.items()}
     rows |= {name: found[field] for name, field in _WHEN_THERE.items() if found.get(field)}
     emit(found if json else rows, json=json)
+
+
+def _read_key() -> str:
+    """Read a key from standard input; a person is asked, and does not see it."""
+    return (getpass.getpass("Provisioning key: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
