@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from iotistic.entrypoints.installation import Endpoints
-from iotistic.entrypoints.up import lock
+from iotistic.entrypoints.up import lock, try_out
 from iotistic.entrypoints.up.logconsole import LogConsole
 from iotistic.entrypoints.up.logkeeper import kept_small
 from iotistic.entrypoints.up.progress import Progress
@@ -101,6 +101,8 @@ class Session:
         say(f"API and its documentation: {endpoints.api}/docs")
         say(f"devices connect to {endpoints.mqtt}")
         say(f"devices get certificates from {endpoints.pki}")
+        if self.settings.agent:
+            say(try_out.introduction(runner.home, runner.ports["device_api"].port))
         token_file = runner.home.api_token
         if runner.first_run:
             say(f"token for the API, made once:\n      {runner.token}\n      kept in {token_file}")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from iotistic.agent.local_api.address import PORT
 from iotistic.kernel.files import write_atomic
 from iotistic.kernel.home import Home
 
@@ -42,3 +43,11 @@ def ensure_target(home: Home) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomic(path, json.dumps(_TARGET, indent=2) + "\n")
     return path
+
+
+def introduction(home: Home, port: int) -> str:
+    """Return how a person gets to know the agent whose device API is on `port`."""
+    other = "" if port == PORT else f"DEVICE_API_PORT={port} "
+    return (
+        f"the agent keeps running what {folder(home) / 'target.json'} says; look at it: {other}iotctl status"
+    )
