@@ -6,6 +6,7 @@ stands in headers that the caller gives.
 
 import gzip
 import json
+import os
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ class CloudTransport:
                 answered: Mapping[str, str] = answer.headers
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
-            raise CloudUnavailable(f"no answer from {self.address.url}: {exc or 'it took too long'}") from exc
+            raise CloudUnavailable(f"no answer from {self.address.url}: {reason_of(exc)}") from exc
         self.budget.count(purpose, sent=_size(named, sent) + len(path), received=_size(answered, content))
         _raise_for(status, answered, content)
         return Answer(status, answered, content)
@@ -132,6 +133,14 @@ def _inside(outer: object) -> Iterable[object]:
     if isinstance(outer, dict):
         return cast("dict[str, object]", outer).values()
     return cast("list[object]", outer) if isinstance(outer, list) else ()
+
+
+def reason_of(exc: Exception) -> str:
+    """Return why there was no answer, as people say it: "connection refused", "name or service not known"."""
+    if not isinstance(exc, aiohttp.ClientConnectorError) or isinstance(exc, aiohttp.ClientSSLError):
+        return str(exc) or "it took too long"
+    number, said = exc.os_error.errno, exc.os_error.strerror
+    return (os.strerror(number) if number and number > 0 else said or str(exc.os_error)).lower()
 
 
 async def _received(stream: aiohttp.StreamReader) -> bytes:
