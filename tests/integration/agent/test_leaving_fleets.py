@@ -116,3 +116,15 @@ async def test_a_factory_reset_waits_for_no_lock(tmp_path, engine):
         (process.agent.locks.folder("7") / "updates.lock").touch()
         await DeviceProvisioning(process).factory_reset()
         await until(lambda: not engine.world.containers and not engine.world.volumes)
+
+
+async def test_one_who_gives_up_leaving_ends_no_talk(tmp_path, engine):
+    async with cloud() as double, agent(tmp_path) as process:
+        await DeviceProvisioning(process).provision(request(double))
+        await until(lambda: double.known.get("version") == 1)
+        leaving = asyncio.create_task(DeviceProvisioning(process).deprovision())
+        await asyncio.sleep(0)  # it has asked for silence, and waits for it
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        double.deploy([WEB])
+        await until(lambda: engine.world.containers)

@@ -86,3 +86,11 @@ async def test_a_cloud_that_is_away_is_left_in_peace():
         await until(lambda: polling.cloud.polls == 2)
 
     assert before == 1
+
+
+async def test_it_asks_again_after_a_clock_was_set_back_a_year():
+    polling = Polling()
+    async with polling.running():
+        await polling.for_a_while()
+        polling.now -= 365 * 86_400
+        await until(lambda: polling.cloud.polls == 2)

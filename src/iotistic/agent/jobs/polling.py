@@ -71,7 +71,8 @@ class Poller:
         return self._pace.succeeded(self._clock())
 
     async def _rest(self, at: float, *, announced: bool) -> None:
-        while (left_s := at - self._clock()) > 0 and self._announces() is announced:
+        longest_s = at - self._clock()  # what is left is more only by a clock that was set back
+        while 0 < (left_s := at - self._clock()) <= longest_s and self._announces() is announced:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left_s, self._interval_s)):
                     await self._now.wait()

@@ -90,7 +90,7 @@ class AgentProcess:
         self.wishes = Wishes()
         self.session: CloudSession | None = None
         self._declared, self._leaving = asyncio.Event(), asyncio.Event()
-        self._speaking = asyncio.Lock()
+        self._speaking, self._leavers = asyncio.Lock(), 0
         agent, store, uuid = self.agent, self.agent.store, self.identity.uuid
         self.link = MqttLink(self.broker, None, LinkAround(spread_s=settings.mqtt_reconnect_spread_s))
         self.dispatcher = Dispatcher(store.outbox, self.link, uuid)
@@ -199,13 +199,18 @@ class AgentProcess:
 
     async def leave(self, take_leave: Callable[[], Awaitable[T]]) -> T:
         """Take leave of the cloud once nothing speaks with it any more: a key renewed meanwhile would stay behind."""
+        self._leavers += 1
         self._leaving.set()
-        async with self._speaking:
-            self._leaving.clear()
-            try:
-                return await take_leave()
-            finally:
-                self._identified(await self.agent.store.device.load())
+        try:
+            async with self._speaking:
+                try:
+                    return await take_leave()
+                finally:
+                    self._identified(await self.agent.store.device.load())
+        finally:  # also for one who gives up waiting: nobody could speak any more
+            self._leavers -= 1
+            if not self._leavers:
+                self._leaving.clear()
 
     async def _follow_cloud(self) -> None:
         while True:
