@@ -142,5 +142,8 @@ def _make(folder: Path) -> None:
 
 
 def _is_full(folder: Path, watermark: float) -> bool:
-    used = shutil.disk_usage(folder)
+    try:
+        used = shutil.disk_usage(folder)
+    except OSError:  # a disk that is away ends no agent: its store says so, and containers live elsewhere
+        return False
     return used.used > used.total * watermark
