@@ -1,0 +1,1 @@
+"""The cloud side: what owns fleets, their devices, and the people who look after them."""
