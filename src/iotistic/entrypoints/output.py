@@ -81,10 +81,13 @@ def _print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str], e
         return
     names = list(columns or rows[0])
     table = Table(box=None, pad_edge=False, header_style="bold")
+    widths = {name: max(len(name), *(len(_cell(row.get(name))) for row in rows)) for name in names}
+    widest = max(names, key=lambda name: widths[name])
     for name in names:
         numeric = all(isinstance(row.get(name), int | float) for row in rows)
+        # Where a terminal is too narrow the longest texts are folded; everything else stays readable beside them.
         table.add_column(
-            name.replace("_", " "), justify="right" if numeric else "left", no_wrap=len(names) > 1
+            name.replace("_", " "), justify="right" if numeric else "left", no_wrap=name != widest
         )
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in names))

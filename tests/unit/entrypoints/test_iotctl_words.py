@@ -80,7 +80,7 @@ def test_tables_say_what_kind_of_fault_it_is_and_what_probes_say():
         [SERVICE | {"error": error}, SERVICE | {"health": "not-ready"}, SERVICE | {"health": "ready"}]
     )
 
-    assert failing["error"] == "ErrImagePull: no such image"
+    assert failing["error"] == "ErrImagePull"
     assert (waiting["status"], serving["status"]) == ("running, not-ready", "running")
 
 
@@ -111,7 +111,7 @@ def test_a_cloud_that_is_away_is_tried_again_and_a_person_is_told_so(monkeypatch
         ({}, 0, "settled      yes"),
         ({"health": "starting"}, 0, "running, starting"),
         ({"health": "not-ready"}, 1, "no, see `iotctl plan`"),
-        ({"error": {"type": "StartFailure", "message": "no"}}, 1, "StartFailure: no"),
+        ({"error": {"type": "StartFailure", "message": "no such program"}}, 1, "\nweb: no such program"),
     ],
 )
 def test_a_device_is_well_when_nothing_fails_and_no_probe_complains(capsys, monkeypatch, fields, code, said):

@@ -54,3 +54,17 @@ def test_nothing_to_show_is_said(capsys):
     emit([], json=False, empty="no devices")
 
     assert capsys.readouterr().out == "no devices\n"
+
+
+def test_on_a_narrow_terminal_the_longest_texts_are_folded_and_the_rest_stays_readable(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    rows = [{"service": "a-service", "why": "it cannot be fetched " * 8, "until": "2026-01-01T00:00:00Z"}]
+    emit(rows, json=False)
+
+    out = capsys.readouterr().out
+    assert "a-service" in out
+    assert "2026-01-01T00:00:00Z" in out
+    assert out.count("fetched") == 8
+    assert "…" not in out

@@ -3,7 +3,7 @@
 from cyclopts import App
 
 from iotistic.entrypoints.commands.options import AsJson
-from iotistic.entrypoints.iotctl.asking import WAIT_S, Force, Wait, Yes, confirm, operate, service_rows
+from iotistic.entrypoints.iotctl.asking import WAIT_S, Force, Wait, Yes, confirm, operate, tell_services
 from iotistic.entrypoints.iotctl.client import ask, part
 from iotistic.entrypoints.output import emit
 
@@ -46,7 +46,7 @@ def info(name: str, /, *, json: AsJson = False) -> None:
         emit(found, json=True)
         return
     emit({"id": found["appId"], "name": found["appName"]}, json=False)
-    emit(service_rows(found["services"]), json=False, columns=_SERVICE_COLUMNS, empty="no services")
+    tell_services(found["services"], _SERVICE_COLUMNS)
 
 
 @app.command

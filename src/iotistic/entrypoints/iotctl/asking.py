@@ -1,6 +1,7 @@
 """What several verbs share: options, and how operations are asked for and told of."""
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -48,6 +49,14 @@ def operate(path: str, *, wait: float, force: bool, json: bool, **fields: Any) -
     return 0 if found["done"] else 1
 
 
+def tell_services(services: list[Document], columns: Sequence[str]) -> None:
+    """Print services as a table; what is wrong with them follows, since it is too long for one."""
+    emit(service_rows(services), json=False, columns=columns, empty="no services")
+    for one in services:
+        if "error" in one:
+            emit(f"{one['serviceName']}: {one['error']['message']}", json=False)
+
+
 def service_rows(services: list[Document]) -> list[Document]:
     """Return services as rows of a table."""
     return [
@@ -59,7 +68,7 @@ def service_rows(services: list[Document]) -> list[Document]:
             "status": shown_status(one),
             "image": one.get("imageName", ""),
             "container": (one.get("containerId") or "")[:12],
-            "error": shown_error(one),
+            "error": one.get("error", {}).get("type", ""),
         }
         for one in services
     ]
@@ -76,12 +85,6 @@ def shown_status(service: Document) -> str:
     """Return how a service stands, with what probes say of it when it does not serve."""
     status, health = str(service["status"]), service.get("health", "ready")
     return status if health == "ready" or status != "running" else f"{status}, {health}"
-
-
-def shown_error(service: Document) -> str:
-    """Return what is wrong with a service, with its kind: `ErrImagePull: no such image`."""
-    error: Document | None = service.get("error")
-    return f"{error['type']}: {error['message']}" if error else ""
 
 
 def confirm(question: str, *, yes: bool) -> None:

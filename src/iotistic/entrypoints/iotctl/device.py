@@ -4,7 +4,7 @@ import platform
 from importlib import metadata
 
 from iotistic.entrypoints.commands.options import AsJson
-from iotistic.entrypoints.iotctl.asking import service_rows
+from iotistic.entrypoints.iotctl.asking import tell_services
 from iotistic.entrypoints.iotctl.client import Document, ask
 from iotistic.entrypoints.output import emit
 from iotistic.kernel.errors import IotisticError
@@ -36,7 +36,7 @@ def status(*, json: AsJson = False) -> int:
         },
         json=False,
     )
-    emit(service_rows(services), json=False, columns=_SERVICE_COLUMNS, empty="no services")
+    tell_services(services, _SERVICE_COLUMNS)
     return int(not well)
 
 
@@ -50,7 +50,7 @@ def diagnostics(*, json: AsJson = False) -> None:
         {name: found[name] for name in ("agentVersion", "engine", "engineAway", "settled", "settledAt")},
         json=False,
     )
-    emit(service_rows(found["services"]), json=False, columns=_SERVICE_COLUMNS, empty="no services")
+    tell_services(found["services"], _SERVICE_COLUMNS)
     _show_steps(found)
     for name, said in {**found["parts"], "machine": _figures(found["machine"])}.items():
         emit(f"\n{name}:", json=False)

@@ -12,8 +12,8 @@ from iotistic.entrypoints.iotctl.asking import (
     Lines,
     Wait,
     operate,
-    service_rows,
     shown_state,
+    tell_services,
 )
 from iotistic.entrypoints.iotctl.client import Document, ask, part
 from iotistic.entrypoints.iotctl.logs import show_logs
@@ -37,7 +37,10 @@ def list_services(of: str | None = None, *, json: AsJson = False) -> None:
         Id or name of an app: only its services.
     """
     found = ask("GET", "/v1/services", params=_of(of))["services"]
-    emit(found if json else service_rows(found), json=json, columns=_COLUMNS, empty="no services")
+    if json:
+        emit(found, json=True)
+    else:
+        tell_services(found, _COLUMNS)
 
 
 @app.command
