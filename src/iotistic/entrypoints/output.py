@@ -87,7 +87,10 @@ def _print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str], e
         numeric = all(isinstance(row.get(name), int | float) for row in rows)
         # Where a terminal is too narrow the longest texts are folded; everything else stays readable beside them.
         table.add_column(
-            name.replace("_", " "), justify="right" if numeric else "left", no_wrap=name != widest
+            name.replace("_", " "),
+            justify="right" if numeric else "left",
+            no_wrap=name != widest,
+            overflow="fold",
         )
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in names))

@@ -60,11 +60,18 @@ def test_on_a_narrow_terminal_the_longest_texts_are_folded_and_the_rest_stays_re
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("NO_COLOR", "1")
-    rows = [{"service": "a-service", "why": "it cannot be fetched " * 8, "until": "2026-01-01T00:00:00Z"}]
+    rows = [
+        {
+            "service": "a-service",
+            "why": "it cannot be fetched " * 8 + "x" * 50,
+            "until": "2026-01-01T00:00:00Z",
+        }
+    ]
     emit(rows, json=False)
 
     out = capsys.readouterr().out
     assert "a-service" in out
     assert "2026-01-01T00:00:00Z" in out
     assert out.count("fetched") == 8
+    assert out.count("x") == 50
     assert "…" not in out
