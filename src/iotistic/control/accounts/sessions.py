@@ -1,0 +1,217 @@
+r"""Log in, refresh, log out.
+
+A login begins a session. Its refresh token is used once and replaced by the next; a used one that comes
+back was stolen, or its thief's was: the session ends for both. Two that come at the same moment are a
+page open twice, so a token that was used less than ten seconds ago is refused, and nothing more.
+
+    login --> token 1 --refresh--> token 2 --refresh--> token 3
+                 \-- again --> the session ends, and tokens 2 and 3 with it
+
+Access tokens are compared with the session on every request: what has ended has ended at once.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import structlog
+from pydantic import SecretStr
+
+from iotistic.control.access.model import UserPrincipal
+from iotistic.control.accounts import repository, session_repository
+from iotistic.control.accounts.brake import Brake
+from iotistic.control.accounts.model import (
+    EndReason,
+    LoginRefused,
+    Origin,
+    RefreshRaced,
+    RefreshRefused,
+    Session,
+    SessionUnknown,
+    User,
+)
+from iotistic.control.accounts.passwords import Passwords
+from iotistic.control.accounts.repository import Database
+from iotistic.control.accounts.tokens import REFRESH, AccessTokens
+from iotistic.kernel.postgres.pool import database_errors
+from iotistic.kernel.web.auth import digest
+
+log = structlog.get_logger()
+
+RACE = timedelta(seconds=10)
+_FAILURE_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """What a login or a refresh gives."""
+
+    access: str
+    access_lifetime_s: int
+    refresh: SecretStr
+    user: User
+
+
+class SessionService:
+    """Sessions of people."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        passwords: Passwords,
+        access_tokens: AccessTokens,
+        brake: Brake,
+        lifetime: timedelta,
+        clock: Callable[[], datetime],
+        failure_s: float = _FAILURE_S,
+    ) -> None:
+        """`failure_s`: a refused login takes at least so long, whatever it was refused for."""
+        self._pool = pool
+        self._passwords = passwords
+        self._access_tokens = access_tokens
+        self._brake = brake
+        self._lifetime = lifetime
+        self._clock = clock
+        self._failure_s = failure_s
+
+    async def login(self, name: str, password: str, origin: Origin) -> Tokens:
+        """Begin a session. Raises LoginRefused, TooManyLogins, HashingBusy."""
+        await self._brake.attempt(name, origin.site)
+        at_least = asyncio.create_task(asyncio.sleep(self._failure_s))
+        try:
+            tokens = await self._login(name.strip(), password, origin)
+            if tokens is None:
+                await at_least
+                log.info("login.refused", address=origin.address)
+                raise LoginRefused(hint="check both; an owner can set a new password")
+        finally:
+            at_least.cancel()
+        await self._brake.succeeded(name, origin.site)
+        log.info("session.started", user_id=str(tokens.user.id), address=origin.address)
+        return tokens
+
+    async def _login(self, name: str, password: str, origin: Origin) -> Tokens | None:
+        with database_errors():
+            found = await repository.find_for_login(self._pool, name.replace("\0", ""))
+        user, known = found or (None, None)
+        fits, better = await self._passwords.verify(password, known)
+        if not fits or user is None or known is None:
+            return None
+        with database_errors():
+            async with self._pool.acquire() as connection, connection.transaction():
+                return await self._start(connection, user, known=known, better=better, origin=origin)
+
+    async def _start(
+        self, db: Database, user: User, *, known: str, better: str | None, origin: Origin
+    ) -> Tokens | None:
+        now = self._clock()
+        locked = await repository.lock(db, user.id)
+        # Between our look and now the account may have been closed, or its password changed.
+        if locked is None or not locked.is_active or await repository.password_hash(db, user.id) != known:
+            return None
+        if better:
+            await repository.upgrade_hash(db, user.id, known, better)
+        await repository.logged_in(db, user.id, now)
+        session_id = await session_repository.open_session(
+            db, user.id, origin, expires_at=now + self._lifetime, now=now
+        )
+        return await self._issue(db, locked, session_id, now)
+
+    async def _issue(self, db: Database, user: User, session_id: UUID, now: datetime) -> Tokens:
+        secret = REFRESH.make()
+        await session_repository.keep_token(db, session_id, secret, now)
+        return Tokens(
+            access=self._access_tokens.sign(user, session_id, now),
+            access_lifetime_s=self._access_tokens.lifetime_s,
+            refresh=secret.shown,
+            user=user,
+        )
+
+    async def refresh(self, presented: str) -> Tokens:
+        """Replace a refresh token by the next. Raises RefreshRefused, RefreshRaced."""
+        now = self._clock()
+        with database_errors():
+            async with self._pool.acquire() as connection, connection.transaction():
+                outcome = await self._refresh(connection, presented, now)
+        # Raised only here: an error inside would roll back the end of the session.
+        if isinstance(outcome, Tokens):
+            return outcome
+        raise outcome
+
+    async def _refresh(self, db: Database, presented: str, now: datetime) -> Tokens | Exception:
+        token_id, session = await self._session_of(db, presented)
+        if session is None or not session.is_open(now):
+            return RefreshRefused(hint="log in again")
+        if not await session_repository.use_token(db, token_id, now):
+            return await self._used_again(db, token_id, session, now)
+        user = await repository.find(db, session.user_id)
+        if user is None or not user.is_active:
+            return RefreshRefused(hint="log in again")
+        await session_repository.prolong(db, session.id, expires_at=now + self._lifetime, now=now)
+        return await self._issue(db, user, session.id, now)
+
+    async def _used_again(
+        self, db: Database, token_id: str, session: Session, now: datetime
+    ) -> RefreshRaced | RefreshRefused:
+        token = await session_repository.find_token(db, token_id)
+        if token and token.used_at and now - token.used_at < RACE:
+            return RefreshRaced(hint="if you have no newer token, log in again")
+        await session_repository.end(db, session.id, session.user_id, EndReason.REUSE, now)
+        log.warning("session.token_reused", user_id=str(session.user_id), session_id=str(session.id))
+        return RefreshRefused(
+            "this refresh token was used before: it may have been stolen, so its session has been ended",
+            hint="log in again; if this was not you, change your password",
+        )
+
+    async def _session_of(self, db: Database, presented: str) -> tuple[str, Session | None]:
+        """Return the token's id and its session, locked; no session for a token that is not ours."""
+        token_id = REFRESH.id_of(presented)
+        token = await session_repository.find_token(db, token_id) if token_id else None
+        if token_id is None or token is None or not hmac.compare_digest(token.digest, digest(presented)):
+            return "", None
+        return token_id, await session_repository.lock(db, token.session_id)
+
+    async def logout(self, caller: UserPrincipal, presented: str | None = None) -> None:
+        """End the caller's session, or the one of the refresh token presented. Raises SessionUnknown."""
+        if presented is None:
+            return await self.end(caller, caller.session_id, EndReason.LOGOUT)
+        with database_errors():
+            async with self._pool.acquire() as connection, connection.transaction():
+                _, session = await self._session_of(connection, presented)
+        if session is None:
+            raise SessionUnknown
+        await self.end(caller, session.id, EndReason.LOGOUT)
+        return None
+
+    async def end(
+        self, caller: UserPrincipal, session_id: UUID, reason: EndReason = EndReason.REVOKED
+    ) -> None:
+        """End one of the caller's own sessions. Raises SessionUnknown."""
+        with database_errors():
+            if not await session_repository.end(
+                self._pool, session_id, caller.user_id, reason, self._clock()
+            ):
+                raise SessionUnknown
+        log.info("session.ended", user_id=str(caller.user_id), session_id=str(session_id), reason=reason)
+
+    async def end_all(self, caller: UserPrincipal) -> int:
+        """End all of the caller's sessions, this one too; return how many."""
+        with database_errors():
+            return await session_repository.end_all(
+                self._pool, caller.user_id, EndReason.LOGOUT, self._clock()
+            )
+
+    async def list_open(self, caller: UserPrincipal) -> list[Session]:
+        """Return the caller's sessions."""
+        with database_errors():
+            return await session_repository.list_open(self._pool, caller.user_id, self._clock())
+
+    async def forget_ended(self, *, older_than: timedelta = timedelta(days=30)) -> int:
+        """Remove sessions that are over since `older_than`; for the housekeeper."""
+        with database_errors():
+            return await session_repository.forget(self._pool, self._clock() - older_than)

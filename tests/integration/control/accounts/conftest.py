@@ -1,0 +1,30 @@
+"""Accounts over real HTTP and a real database: `desk` (see account_builders.Desk)."""
+
+import httpx2
+import pytest
+from account_builders import Desk, account_app, account_settings, cheap_passwords
+
+from iotistic.control.access.addresses import ClientAddresses, ProxySettings
+from iotistic.control.accounts.desk import AccountDesk
+from iotistic.kernel.web.server import serve
+
+
+@pytest.fixture
+async def desk(pool):
+    started = Desk(pool)
+    accounts = AccountDesk.of(
+        pool,
+        account_settings(),
+        ClientAddresses.of(ProxySettings(trusted_proxies="127.0.0.1")),
+        clock=started.clock,
+    )
+    app = account_app(accounts, started)
+    passwords = cheap_passwords()
+    async with (
+        await serve(app, host="127.0.0.1", port=0) as server,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client,
+    ):
+        started.attach(accounts, app, client, passwords)
+        yield started
+    passwords.close()
+    accounts.close()
