@@ -1,0 +1,60 @@
+"""What a device asks about itself: how long its key is good for, a new key, to be forgotten."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
+
+from iotistic.contracts.provisioning.fields import write_time
+from iotistic.contracts.provisioning.rotation import RotatedKey
+from iotistic.control.devices.access import CheckedInside, OwnDevice, presented_key
+from iotistic.control.devices.model import ApiKey
+from iotistic.control.devices.service import DeviceService
+from iotistic.control.devices.wire import DeviceRoute
+
+
+def device_key_router(service: DeviceService) -> APIRouter:
+    """Return the routes about a device's own keys, and its leave-taking."""
+    own, checked_inside = OwnDevice(service), CheckedInside("the device's own API key")
+    router = APIRouter(tags=["devices"], route_class=DeviceRoute)
+
+    @router.get("/device/{uuid}/key-status")
+    async def key_status(uuid: Annotated[str, Depends(checked_inside)], request: Request) -> dict[str, Any]:
+        """Until when the key that asks is good."""
+        return {"data": _described(await service.recognise(uuid, presented_key(request)))}
+
+    @router.post("/device/{uuid}/rotate-key")
+    async def rotate_key(uuid: Annotated[str, Depends(own)]) -> dict[str, Any]:
+        """A new key; the ones before stay good until the grace period ends."""
+        new = await service.rotate(uuid)
+        expires_at, old_valid_until = new.expires_at.timestamp(), new.old_valid_until.timestamp()
+        return RotatedKey(new.api_key, expires_at, old_valid_until).write()
+
+    @router.get("/device/{uuid}/rotation-history")
+    async def rotation_history(
+        uuid: Annotated[str, Depends(own)], limit: Annotated[int, Query(ge=1, le=100)] = 20
+    ) -> dict[str, Any]:
+        """The keys that the device has and had, the newest first."""
+        keys = await service.keys(uuid, limit=limit)
+        return {"count": len(keys), "history": [_described(key) for key in keys]}
+
+    @router.delete("/devices/{uuid}")
+    async def leave(uuid: Annotated[str, Depends(own)]) -> dict[str, str]:
+        """Forget the device that asks, with everything that it owns."""
+        await service.remove(uuid)
+        return {"status": "ok", "uuid": uuid}
+
+    _ = key_status, rotate_key, rotation_history, leave
+    return router
+
+
+def _described(key: ApiKey) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "created_at": write_time(key.created_at.timestamp()),
+        "is_newest": key.ends_at is None,
+    }
+    if key.expires_at is not None:
+        described["expires_at"] = write_time(key.expires_at.timestamp())
+    if key.ends_at is not None:
+        described["valid_until"] = write_time(key.ends_at.timestamp())
+    return described

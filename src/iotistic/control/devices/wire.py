@@ -1,0 +1,103 @@
+"""Requests as devices in use send them, and refusals as they read them.
+
+Bodies may be packed (gzip, deflate) and are unpacked up to a limit. A refusal is a problem document (RFC 9457)
+with `error` and `message` beside it, which is what agents of the earlier system look at.
+"""
+
+import json
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from iotistic.kernel.errors import Denied, Invalid, IotisticError
+from iotistic.kernel.web.problems import MEDIA_TYPE, error_response
+
+_WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_MIB = 1024 * 1024
+
+
+class BodyInvalid(Invalid):
+    """The body is not JSON, or not packed as it says."""
+
+    code = "request.body_invalid"
+
+
+class BodyTooLarge(Invalid):
+    """The body is too large once it is unpacked."""
+
+    code = "request.body_too_large"
+
+
+class PlanRefusal(Denied):
+    """The plan does not allow this."""
+
+    code = "plan.refused"
+    status: ClassVar[HTTPStatus] = HTTPStatus.PAYMENT_REQUIRED
+
+
+async def read_json(request: Request, *, most: int = _MIB) -> Any:
+    """Return the JSON of a request; `most` is in bytes, unpacked. Raises BodyInvalid, BodyTooLarge."""
+    body = _unpacked(await request.body(), request.headers.get("content-encoding", ""), most)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise BodyInvalid("the body is not JSON") from exc
+
+
+def _unpacked(body: bytes, encoding: str, most: int) -> bytes:
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        plain, is_whole = body[: most + 1], True
+    elif encoding in _WINDOW:
+        unpacking = zlib.decompressobj(_WINDOW[encoding])
+        try:
+            plain = unpacking.decompress(body, most + 1)
+        except zlib.error as exc:
+            raise BodyInvalid(f"the body is not packed with {encoding}") from exc
+        is_whole = unpacking.eof
+    else:
+        raise BodyInvalid(
+            f"the body is packed in a way that is not known: {encoding[:40]!r}", hint="use gzip"
+        )
+    if len(plain) > most:
+        raise BodyTooLarge(f"the body has more than {most} bytes", limit=most)
+    if not is_whole:
+        raise BodyInvalid("the packed body ends too early")
+    return plain
+
+
+def refusal(error: IotisticError) -> Response:
+    """Return the answer to an error."""
+    answer = error_response(error)
+    document: dict[str, Any] = json.loads(bytes(answer.body))
+    status = answer.status_code
+    if isinstance(error, PlanRefusal):
+        status = error.status
+        document |= {"status": status, "title": error.status.phrase}
+        document["upgradeUrl"] = error.fields.get("upgradeUrl", "")
+    document |= {"error": error.code, "message": error.message}
+    headers: Mapping[str, str] = {
+        name: value for name, value in answer.headers.items() if name in ("retry-after", "www-authenticate")
+    }
+    return JSONResponse(document, status, headers=dict(headers), media_type=MEDIA_TYPE)
+
+
+class DeviceRoute(APIRoute):
+    """A route that refuses in the words that devices understand."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the handler, with every kernel error turned into such a refusal."""
+        handle = super().get_route_handler()
+
+        async def answering(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except IotisticError as exc:
+                return refusal(exc)
+
+        return answering
