@@ -1,0 +1,120 @@
+"""Who tries to become known is written down, and braked: before anything is judged, so that a race is braked too.
+
+Of one address: so many registrations within a quarter of an hour, and so many refusals within an hour. What was
+answered a second time, because the first answer was lost, counts for nothing.
+"""
+
+import ipaddress
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import asyncpg
+from pydantic import Field
+
+from iotistic.control.devices.service import utc_now
+from iotistic.control.provisioning.model import TooManyAttempts
+from iotistic.kernel.postgres.pool import database_errors
+from iotistic.kernel.settings import Settings
+
+REGISTER, CHALLENGE, KEY_EXCHANGE = "register", "challenge", "key-exchange"
+PENDING, REGISTERED, RETOLD, OK = "pending", "registered", "retold", "ok"
+
+_WINDOW, _HOUR = timedelta(minutes=15), timedelta(hours=1)
+_KEPT = timedelta(days=30)
+_CUSTOMER_BITS = 64
+
+
+class AttemptSettings(Settings):
+    """How many attempts an address has."""
+
+    provisioning_attempts_per_window: int = Field(default=5, ge=1)
+    """Registrations of one address within 15 minutes. Raise it where many devices share one address."""
+    provisioning_failures_per_hour: int = Field(default=10, ge=1)
+    """Refused attempts of one address within an hour, whatever was tried."""
+    provisioning_exchanges_per_hour: int = Field(default=10, ge=1)
+    """Key exchanges, and challenges, of one device from one address within an hour."""
+
+
+class Attempts:
+    """Counts in the database, so that several processes brake as one."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, settings: AttemptSettings, *, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._pool, self._settings, self._clock = pool, settings, clock
+
+    async def begin(self, route: str, address: str, uuid: str | None = None) -> int:
+        """Note an attempt and return its number. Raises TooManyAttempts."""
+        source, now = _source(address), self._clock()
+        with database_errors():
+            async with self._pool.acquire() as db, db.transaction():
+                await db.execute(
+                    "SELECT pg_advisory_xact_lock(hashtextextended('provisioning:' || $1, 0))", source
+                )
+                rows = await db.fetch(
+                    "SELECT at, route, device_uuid::text, outcome FROM provisioning_attempts "
+                    "WHERE address = $1 AND at > $2 ORDER BY at",
+                    source,
+                    now - _HOUR,
+                )
+                self._brake(list(rows), route, uuid, now)
+                return int(
+                    await db.fetchval(
+                        "INSERT INTO provisioning_attempts (at, route, address, device_uuid) "
+                        "VALUES ($1, $2, $3, $4::text::uuid) RETURNING id",
+                        now,
+                        route,
+                        source,
+                        uuid,
+                    )
+                )
+
+    async def end(self, attempt: int, outcome: str, uuid: str | None = None) -> None:
+        """Note how it went: one of the words above, or the code of the refusal."""
+        with database_errors():
+            await self._pool.execute(
+                "UPDATE provisioning_attempts SET outcome = $2, "
+                "device_uuid = coalesce($3::text::uuid, device_uuid) WHERE id = $1",
+                attempt,
+                outcome[:200],
+                uuid,
+            )
+
+    async def forget_old(self) -> None:
+        """Remove what is older than 30 days; for the maintenance to call."""
+        with database_errors():
+            await self._pool.execute("DELETE FROM provisioning_attempts WHERE at < $1", self._clock() - _KEPT)
+
+    def _brake(self, rows: list[asyncpg.Record], route: str, uuid: str | None, now: datetime) -> None:
+        settings = self._settings
+        failed = [row["at"] for row in rows if row["outcome"] not in (PENDING, REGISTERED, RETOLD, OK)]
+        _refuse(failed, settings.provisioning_failures_per_hour, _HOUR, now)
+        same = [row for row in rows if row["route"] == route and row["outcome"] != RETOLD]
+        if route == REGISTER:
+            recent = [row["at"] for row in same if row["at"] > now - _WINDOW]
+            _refuse(recent, settings.provisioning_attempts_per_window, _WINDOW, now)
+        else:
+            of_device = [row["at"] for row in same if row["device_uuid"] == uuid]
+            _refuse(of_device, settings.provisioning_exchanges_per_hour, _HOUR, now)
+
+
+def _refuse(times: list[datetime], most: int, window: timedelta, now: datetime) -> None:
+    if len(times) < most:
+        return
+    wait_s = max(1.0, (times[-most] + window - now).total_seconds())
+    raise TooManyAttempts(
+        retry_after_s=wait_s, hint=f"wait {wait_s:.0f} s", limit=most, window_s=window.total_seconds()
+    )
+
+
+def _source(address: str) -> str:
+    """Return whom an address stands for: an IPv6 customer has a whole /64."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed.packed, _CUSTOMER_BITS), strict=False))
+    return str(parsed)
