@@ -1,0 +1,202 @@
+"""Poll and report, for devices; set, deploy, cancel and roll back, for whoever looks after them.
+
+- `set_target` changes nothing on a device: it waits until `deploy`, which makes it the next version.
+- A version is given once: going back to an older target makes a new version with its content.
+- What a device gets is written down before anybody is told of it.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import asyncpg
+import structlog
+
+from iotistic.control.devices.keys import digest_of, is_key, prefix_of
+from iotistic.control.devices.model import DeviceInactive, DeviceKeyUnknown, DeviceUnknown
+from iotistic.control.devices.repository import Database
+from iotistic.control.devices.service import DeviceService, utc_now
+from iotistic.control.states import repository
+from iotistic.control.states.model import (
+    NoReport,
+    NothingToDeploy,
+    Report,
+    ReportInvalid,
+    Standing,
+    Target,
+    TargetChanged,
+    VersionUnknown,
+    checked,
+    first_target,
+    make_target,
+)
+from iotistic.kernel.errors import IotisticError
+from iotistic.kernel.postgres.pool import database_errors
+
+log = structlog.get_logger()
+
+_FIRST = first_target()
+
+
+@dataclass(frozen=True, slots=True)
+class PollAnswer:
+    """What a device is told; `document` (JSON text) is None when it has it already."""
+
+    etag: str
+    document: str | None
+
+
+class Announcer(Protocol):
+    """Tells devices that there is a new target; that it fails costs a device nothing but its next poll."""
+
+    async def announce(self, uuid: str, version: int, etag: str) -> None:
+        """Tell a device."""
+        ...
+
+
+class StateService:
+    """The use cases around what devices should be and are."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        devices: DeviceService,
+        *,
+        announcer: Announcer | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._pool, self._devices, self._announcer, self._clock = pool, devices, announcer, clock
+
+    async def poll(self, uuid: str, api_key: str, etags: list[str]) -> PollAnswer:
+        """Return a device's target, by its own key. Raises DeviceKeyUnknown, DeviceUnknown, DeviceInactive."""
+        presented = digest_of(api_key)
+        with database_errors():
+            found = await repository.poll(self._pool, uuid, prefix_of(presented), self._clock(), etags)
+            if found is None or not is_key(found.digest, presented):
+                await self._devices.explain(uuid)
+                raise DeviceKeyUnknown
+        if not found.is_active:
+            raise DeviceInactive(uuid=uuid)
+        if found.etag is None:  # nobody has said anything about this device yet
+            return PollAnswer(_FIRST.etag, None if _FIRST.etag in etags else _FIRST.document)
+        return PollAnswer(found.etag, found.document)
+
+    async def report(self, uuid: str, fields: Mapping[str, Any]) -> None:
+        """Note what a device says of itself; returns once it is stored. Raises ReportInvalid, DeviceUnknown."""
+        try:
+            text = json.dumps(dict(fields), allow_nan=False)
+        except (ValueError, TypeError, RecursionError) as exc:
+            raise ReportInvalid("the report cannot be written as JSON") from exc
+        with database_errors():
+            try:
+                await repository.merge_report(self._pool, uuid, text, self._clock())
+            except asyncpg.ForeignKeyViolationError as exc:
+                raise DeviceUnknown(uuid=uuid) from exc
+            except (
+                asyncpg.DataError,
+                asyncpg.StatementTooComplexError,
+            ) as exc:  # NUL, half a surrogate, too deep
+                raise ReportInvalid(f"the report cannot be stored: {exc}") from exc
+
+    async def current(self, uuid: str) -> Report:
+        """Return what a device said. Raises NoReport, DeviceUnknown."""
+        with database_errors():
+            found = await repository.report_of(self._pool, uuid)
+            if found is None:
+                await self._devices.explain(uuid)
+                raise NoReport(uuid=uuid)
+        return found
+
+    async def begin(self, db: Database, uuid: str) -> None:
+        """Give a device its first target, in the caller's transaction."""
+        await repository.begin(db, uuid, first_target(self._clock()))
+
+    async def standing(self, uuid: str) -> Standing:
+        """Return a device's target and what waits. Raises DeviceUnknown."""
+        with database_errors():
+            found = await repository.find(self._pool, uuid)
+        if found is None:
+            raise DeviceUnknown(uuid=uuid)
+        return found
+
+    async def history(self, uuid: str, *, limit: int = 50) -> list[Target]:
+        """Return the targets that a device had, the newest first."""
+        with database_errors():
+            return await repository.history(self._pool, uuid, limit)
+
+    async def set_target(self, uuid: str, content: Mapping[str, Any], *, by: str) -> Standing:
+        """Let {apps, config, options?} wait to be deployed. Raises TargetInvalid, TargetTooLarge, DeviceUnknown."""
+        normal, now = checked(content), self._clock()
+        make_target(normal, version=1, at=now, by=by)  # refused now if it could not be sent later
+        with database_errors():
+            async with self._pool.acquire() as db, db.transaction():
+                standing = await self._locked(db, uuid)
+                await repository.put_draft(db, uuid, normal, now, by)
+        log.info("target.set", device_uuid=uuid, by=by, in_force=standing.target.version)
+        return Standing(target=standing.target, draft=normal, drafted_at=now, drafted_by=by)
+
+    async def deploy(self, uuid: str, *, by: str, expected_version: int | None = None) -> Target:
+        """Put what waits in force as the next version. Raises NothingToDeploy, TargetChanged, DeviceUnknown.
+
+        `expected_version` is the version that the caller believes to be in force.
+        """
+        with database_errors():
+            async with self._pool.acquire() as db, db.transaction():
+                standing = await self._locked(db, uuid)
+                if expected_version not in (None, standing.target.version):
+                    raise TargetChanged(version=standing.target.version)
+                if standing.draft is None:
+                    raise NothingToDeploy(hint="set a target first", version=standing.target.version)
+                target = await self._put(db, uuid, standing, standing.draft, by)
+        await self._announce(uuid, target)
+        return target
+
+    async def cancel(self, uuid: str) -> Standing:
+        """Drop what waits. Raises NothingToDeploy, DeviceUnknown."""
+        with database_errors():
+            async with self._pool.acquire() as db, db.transaction():
+                standing = await self._locked(db, uuid)
+                if standing.draft is None:
+                    raise NothingToDeploy(version=standing.target.version)
+                await repository.put_draft(db, uuid, None, None, None)
+        log.info("target.draft_cancelled", device_uuid=uuid)
+        return Standing(target=standing.target, draft=None, drafted_at=None, drafted_by=None)
+
+    async def roll_back(self, uuid: str, version: int, *, by: str) -> Target:
+        """Put the content of an older version in force, as the next version; what waited is dropped.
+
+        Raises VersionUnknown, DeviceUnknown.
+        """
+        with database_errors():
+            async with self._pool.acquire() as db, db.transaction():
+                standing = await self._locked(db, uuid)
+                older = await repository.version_of(db, uuid, version)
+                if older is None:
+                    raise VersionUnknown(version=version, newest=standing.target.version)
+                target = await self._put(db, uuid, standing, older.content(), by)
+        await self._announce(uuid, target)
+        return target
+
+    async def _locked(self, db: Database, uuid: str) -> Standing:
+        standing = await repository.find(db, uuid, for_update=True)
+        if standing is None:
+            raise DeviceUnknown(uuid=uuid)
+        return standing
+
+    async def _put(
+        self, db: Database, uuid: str, standing: Standing, content: Mapping[str, Any], by: str
+    ) -> Target:
+        target = make_target(content, version=standing.target.version + 1, at=self._clock(), by=by)
+        await repository.put_in_force(db, uuid, target)
+        log.info("target.deployed", device_uuid=uuid, version=target.version, by=by)
+        return target
+
+    async def _announce(self, uuid: str, target: Target) -> None:
+        if self._announcer is None:
+            return
+        try:
+            await self._announcer.announce(uuid, target.version, target.etag)
+        except IotisticError as exc:
+            log.warning("target.not_announced", device_uuid=uuid, code=exc.code, reason=exc.message)
