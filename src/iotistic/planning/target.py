@@ -14,6 +14,7 @@ from iotistic.planning.faults import Fault, Reader, pairs, seconds, shown, text,
 from iotistic.planning.model import (
     App,
     Options,
+    Port,
     Probe,
     ProbeKind,
     Probes,
@@ -81,6 +82,7 @@ def read_target(document: object) -> Reading:
     state.refuse_others()
     target = Target(tuple(sorted(found, key=lambda app: app.id)), options)
     _refuse_twice(target, faults)
+    _refuse_shared_ports(target, faults)
     return Reading(target, faults)
 
 
@@ -245,6 +247,27 @@ def _refuse_twice(target: Target, faults: list[Fault]) -> None:
         ):
             twice = sorted({value for value in values if value and values.count(value) > 1})
             faults += [Fault(path, f"the {what} {value} stands there twice") for value in twice]
+
+
+def _refuse_shared_ports(target: Target, faults: list[Fault]) -> None:
+    """Refuse ports of the device that two services want, while both are to run: one of them never could."""
+    taken: dict[tuple[int, str], list[tuple[Port, Service]]] = {}
+    for app in target.apps:
+        for index, service in enumerate(app.services):
+            for port in sorted(_offered(service)):
+                others = taken.setdefault((port.host, port.protocol), [])
+                taker = next((one for its, one in others if one is not service and port.clashes(its)), None)
+                if taker is not None:
+                    path = f"apps.{app.id}.services[{index}].config.ports"
+                    what = f"port {port.host}/{port.protocol} of the device"
+                    faults.append(Fault(path, f"{what} is {taker.name}'s already"))
+                others.append((port, service))
+
+
+def _offered(service: Service) -> frozenset[Port]:
+    is_apart = not service.config.network_mode or service.config.network_mode == "bridge"
+    wanted = service.state is not ServiceState.STOPPED and is_apart
+    return service.config.ports if wanted else frozenset()
 
 
 def _or(value: T | None, default: T) -> T:

@@ -234,6 +234,20 @@ async def test_leaving_the_fleet_stops_no_service_and_a_factory_reset_leaves_non
     assert devices == {}
 
 
+async def test_a_target_that_makes_no_sense_changes_nothing_and_is_told_to_people_on_the_device(world):
+    world.cloud.deploy([WEB])
+    async with world.agent():
+        await world.settled(web="running")
+        world.cloud.deploy([{**WEB, "config": {"volumes": 7}}])
+        async with asyncio.timeout(30):
+            while not (refused := (await world.iotctl("diagnostics"))["targetRefused"]):
+                pass
+        services = await world.iotctl("services", "list")
+
+    assert "config.volumes" in refused[0]
+    assert [one["status"] for one in services] == ["running"]
+
+
 async def test_a_cloud_that_moved_is_spoken_to_at_its_new_address(world):
     world.cloud.deploy([WEB])
     async with world.agent():

@@ -174,6 +174,21 @@ def test_two_services_cannot_have_one_id_or_name() -> None:
     ]
 
 
+def test_one_port_of_the_device_cannot_be_offered_by_two_services_that_are_to_run() -> None:
+    first = {"serviceId": 1, "serviceName": "a", "imageName": "a:1", "ports": ["8080:80", "53:53/udp"]}
+    second = {"serviceId": 2, "serviceName": "b", "imageName": "a:1", "ports": ["127.0.0.1:8080:81", "53:53"]}
+    found = faults({"apps": {"7": {"services": [first]}, "8": {"services": [second]}}})
+
+    assert found == ["apps.8.services[0].config.ports: port 8080/tcp of the device is a's already"]
+
+
+def test_a_service_that_is_to_stand_still_offers_nothing() -> None:
+    first = {"serviceId": 1, "serviceName": "a", "imageName": "a:1", "ports": ["8080:80"], "state": "stopped"}
+    second = {"serviceId": 2, "serviceName": "b", "imageName": "a:1", "ports": ["8080:80"]}
+
+    assert faults({"apps": {"7": {"services": [first, second]}}}) == []
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),

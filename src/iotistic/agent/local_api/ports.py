@@ -125,4 +125,6 @@ class Parts:
     """The last jobs, newest first."""
     diagnoses: Mapping[str, Callable[[], Document]] | None = None
     """What parts say of themselves, by name: cloud, mqtt, store, outbox."""
+    refused: Callable[[], Sequence[str]] = tuple
+    """What is wrong with the newest target, when it is not in force."""
     clock: Callable[[], float] = time.time

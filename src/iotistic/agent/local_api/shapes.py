@@ -67,6 +67,7 @@ def standing(parts: Parts) -> dict[str, Any]:
         "settledAt": iso(now.settled_at) if is_settled else None,
         "engine": parts.engine,
         "engineAway": now.engine_away or None,
+        "targetRefused": list(parts.refused()),
     }
 
 

@@ -89,6 +89,7 @@ def api_parts(process: "AgentProcess") -> Parts:
         host=SystemHost(process.restart),
         machine=process.observer.look,
         jobs=lambda: _jobs(process),
+        refused=process.refused,
         diagnoses={
             "cloud": lambda: _diagnose_cloud(process),
             "mqtt": lambda: _diagnose_mqtt(process),

@@ -56,6 +56,7 @@ from iotistic.planning.target import read_target
 
 _clock, _chance = time.time, random.random
 Part = Callable[[], Awaitable[None]]
+_MOST_FAULTS = 20
 T = TypeVar("T")
 
 
@@ -91,6 +92,8 @@ class AgentProcess:
         self.session: CloudSession | None = None
         self._declared, self._leaving = asyncio.Event(), asyncio.Event()
         self._speaking, self._leavers = asyncio.Lock(), 0
+        self.file_fault = ""
+        """Why the file with the target, as it stands now, is not worked on."""
         agent, store, uuid = self.agent, self.agent.store, self.identity.uuid
         self.link = MqttLink(self.broker, None, LinkAround(spread_s=settings.mqtt_reconnect_spread_s))
         self.dispatcher = Dispatcher(store.outbox, self.link, uuid)
@@ -166,6 +169,11 @@ class AgentProcess:
         self._collector.look()
         if self.session is not None:
             self.session.teller.changed()
+
+    def refused(self) -> list[str]:
+        """Return what is wrong with the newest target, in a file or from the cloud; nothing when it is in force."""
+        faults = [] if self.session is None else [str(fault) for fault in self.session.follower.faults]
+        return [*([self.file_fault] if self.file_fault else []), *faults[:_MOST_FAULTS]]
 
     def wanted(self) -> Mapping[str, Any]:
         """Return the target document in force."""

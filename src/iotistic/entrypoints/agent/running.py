@@ -80,7 +80,8 @@ class Running:
                 if task.done():
                     task.result()
             if self._role.cleans_up and not working.done():
-                process.agent.reconciler.declare(Target())
+                beside.cancel()  # a file that changes now is not worked on any more
+                process.declare(Target())
                 await _until_settled(process.agent, _CLEAN_UP_WITHIN_S)
         finally:
             for task in (working, beside, ended):
@@ -112,17 +113,26 @@ async def _follow_file(process: AgentProcess, path: Path) -> None:
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
         changed = changed_at(path)
-        if changed not in (None, seen):
-            seen = changed
+        if changed == seen:
+            continue
+        seen = changed
+        if changed is not None:
             _take(process, path)
+            continue
+        await asyncio.sleep(_LOOK_EVERY_S)  # editors have it away for a moment
+        if changed_at(path) is None:
+            process.file_fault = f"{path} is not there any more; what it said last goes on"
+            log.warning("target.lost", path=str(path))
 
 
 def _take(process: AgentProcess, path: Path) -> None:
     try:
         process.declare(read_file(path))
     except TargetInvalid as exc:
+        process.file_fault = exc.message
         log.warning("target.refused", reason=exc.message)
     else:
+        process.file_fault = ""
         log.info("target.declared", path=str(path))
 
 

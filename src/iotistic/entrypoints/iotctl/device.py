@@ -18,7 +18,8 @@ def status(*, json: AsJson = False) -> int:
     """Say whether the agent works, what the device is, and how its services stand; 1 when they are not well."""
     device = ask("GET", "/v1/device")
     services = ask("GET", "/v1/services")["services"]
-    well = not device["engineAway"] and not any(_ails(one) for one in services)
+    refused: list[str] = device.get("targetRefused") or []
+    well = not refused and not device["engineAway"] and not any(_ails(one) for one in services)
     if json:
         emit({"healthy": well, "device": device, "services": services}, json=True)
         return int(not well)
@@ -37,6 +38,8 @@ def status(*, json: AsJson = False) -> int:
         json=False,
     )
     tell_services(services, _SERVICE_COLUMNS)
+    for fault in refused:
+        emit(f"the newest target is not in force: {fault}", json=False)
     return int(not well)
 
 
