@@ -51,6 +51,8 @@ CREATE TABLE device_api_keys (
     ends_at     timestamptz,
     PRIMARY KEY (device_uuid, prefix)
 );
+-- For requests that name no device: whose key this is.
+CREATE INDEX device_api_keys_prefix ON device_api_keys (prefix);
 
 -- What other domains may read of a credential in a statement of their own, so that a request costs one read.
 CREATE VIEW device_credentials AS

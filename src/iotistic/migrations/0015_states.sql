@@ -28,6 +28,7 @@ CREATE TABLE device_target_history (
 -- Each field that a device ever reported, with its newest value: a report that does not mention a field keeps it.
 CREATE TABLE device_states (
     device_uuid uuid PRIMARY KEY REFERENCES fleet_devices ON DELETE CASCADE,
-    fields      jsonb NOT NULL CHECK (jsonb_typeof(fields) = 'object'),
+    -- 4 MiB: a device that reports ever new fields fills no disk.
+    fields      jsonb NOT NULL CHECK (jsonb_typeof(fields) = 'object' AND pg_column_size(fields) <= 4194304),
     reported_at timestamptz NOT NULL
 );

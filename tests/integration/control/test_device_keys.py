@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from uuid import UUID, uuid4
 
 import pytest
 from cryptography import x509
@@ -9,6 +10,7 @@ from device_cloud import Device, build, code_of, served
 
 from iotistic.contracts.provisioning import keys
 from iotistic.contracts.provisioning.rotation import read_key_status, read_rotated
+from iotistic.control.devices.source import FleetDeviceSource
 
 DAY = timedelta(days=1)
 
@@ -106,6 +108,18 @@ async def test_keys_open_their_own_device_only(cloud, device):
     assert code_of(await get("/device/x/state", headers=headers)) == (400, "provisioning.invalid")
     bearer = {"Authorization": f"Bearer {device.api_key}"}
     assert (await get(f"/device/{device.uuid}/state", headers=bearer)).status_code == 200
+
+
+async def test_a_key_tells_whose_it_is_to_routes_that_name_no_device(cloud, device):
+    source = FleetDeviceSource(cloud.devices)
+    own = UUID(device.uuid)
+
+    assert (await source.find(device.api_key, None)).device_uuid == own
+    assert (await source.find(device.api_key, own)).device_uuid == own
+    assert await source.find(device.api_key, uuid4()) is None
+    assert await source.find("0123456789abcdef" * 4, None) is None
+    await cloud.devices.revoke_keys(device.uuid)
+    assert await source.find(device.api_key, None) is None
 
 
 async def test_a_device_that_was_switched_off_is_told_so(cloud, device):

@@ -138,6 +138,14 @@ async def test_reports_at_once_lose_nothing(cloud, device):
     assert report.fields == {f"field-{n}": n for n in range(40)}
 
 
+async def test_reports_of_ever_new_fields_fill_no_disk(cloud, device):
+    answers = [await device.report({f"field-{n}": "x" * 1_900_000}) for n in range(3)]
+
+    assert [one.status_code for one in answers] == [200, 200, 400]
+    assert code_of(answers[2]) == (400, "state.report_too_large")
+    assert set((await cloud.states.current(device.uuid)).fields) == {"field-0", "field-1"}
+
+
 async def test_reports_come_packed_as_well(cloud, device):
     packed = gzip.compress(json.dumps({device.uuid: {"version": 2}}).encode())
     headers = {**device.headers, "Content-Encoding": "gzip"}

@@ -57,6 +57,7 @@ class AgentHost:
                 process.terminate()
             async with asyncio.timeout(20):
                 await process.wait()
+            print((self.folder / "log").read_text()[-5000:])  # noqa: T201  shown when the test fails
 
     async def iotctl(self, *arguments):
         process = await asyncio.create_subprocess_exec(

@@ -104,6 +104,16 @@ async def key_of(db: Database, uuid: str, digest: bytes) -> tuple[ApiKey, bool] 
     return (_key(row), row["is_active"]) if row else None
 
 
+async def owner_of(db: Database, digest: bytes) -> list[tuple[str, ApiKey, bool]]:
+    """Return the devices whose key may be this one, their keys, and whether they are active."""
+    rows = await db.fetch(
+        f"SELECT d.uuid::text, {_KEY}, d.is_active FROM device_api_keys k "  # noqa: S608  constant
+        "JOIN fleet_devices d ON d.uuid = k.device_uuid WHERE k.prefix = $1",
+        prefix_of(digest),
+    )
+    return [(row["uuid"], _key(row), row["is_active"]) for row in rows]
+
+
 async def keys_of(db: Database, uuid: str, *, limit: int = 100) -> list[ApiKey]:
     """Return the keys of a device, the newest first."""
     rows = await db.fetch(

@@ -78,6 +78,18 @@ class DeviceService:
             raise DeviceInactive(uuid=uuid)
         return found[0]
 
+    async def owner(self, api_key: str) -> str | None:
+        """Return the device that a key is of, None when it is of none, not good, or its device is switched off."""
+        presented, now = digest_of(api_key), self._clock()
+        with database_errors():
+            found = await repository.owner_of(self._pool, presented)
+        good = [
+            uuid
+            for uuid, key, is_active in found
+            if is_key(key.digest, presented) and key.is_good(now) and is_active
+        ]
+        return good[0] if len(good) == 1 else None
+
     async def explain(self, uuid: str) -> None:
         """Tell a refused caller when there is no such device at all. Raises DeviceUnknown."""
         if await repository.find(self._pool, uuid) is None:

@@ -39,8 +39,8 @@ class Certifier(Protocol):
         """The authority's own certificate, which devices check brokers against."""
         ...
 
-    def sign(self, uuid: str, key: PublicKey, now: datetime) -> Signed:
-        """Return a certificate whose CN is the uuid. It costs a signature: no I/O."""
+    async def sign(self, uuid: str, key: PublicKey, now: datetime) -> Signed:
+        """Return a certificate whose CN is the uuid; the caller holds locks, so it has to be quick."""
         ...
 
 
@@ -55,7 +55,7 @@ class AuthorityCertifier:
         """The authority's certificate."""
         return self._authority.pem
 
-    def sign(self, uuid: str, key: PublicKey, now: datetime) -> Signed:
+    async def sign(self, uuid: str, key: PublicKey, now: datetime) -> Signed:
         """Return a certificate; it may be a TLS client and nothing else. Raises AuthorityUnusable."""
         names = [x509.DNSName(uuid), x509.UniformResourceIdentifier(f"urn:uuid:{uuid}")]
         profile = Profile(uuid, names, ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -87,7 +87,7 @@ class DeviceCertificates:
             now,
         )
         if pem is None:
-            signed = self._certifier.sign(uuid, key, now)
+            signed = await self._certifier.sign(uuid, key, now)
             pem = signed.pem
             await db.execute(
                 "INSERT INTO device_certificates (serial, device_uuid, public_key, pem, issued_at, not_after) "

@@ -37,6 +37,12 @@ class ReportInvalid(Invalid):
     code = "state.report_invalid"
 
 
+class ReportTooLarge(Invalid):
+    """What this device reports is more than 4 MiB altogether."""
+
+    code = "state.report_too_large"
+
+
 class NothingToDeploy(Conflict):
     """Nothing was set that is not deployed already."""
 

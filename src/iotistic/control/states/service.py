@@ -24,6 +24,7 @@ from iotistic.control.states.model import (
     NothingToDeploy,
     Report,
     ReportInvalid,
+    ReportTooLarge,
     Standing,
     Target,
     TargetChanged,
@@ -84,7 +85,7 @@ class StateService:
         return PollAnswer(found.etag, found.document)
 
     async def report(self, uuid: str, fields: Mapping[str, Any]) -> None:
-        """Note what a device says of itself; returns once it is stored. Raises ReportInvalid, DeviceUnknown."""
+        """Note what a device says of itself; returns once it is stored. Raises ReportInvalid, ReportTooLarge, DeviceUnknown."""
         try:
             text = json.dumps(dict(fields), allow_nan=False)
         except (ValueError, TypeError, RecursionError) as exc:
@@ -94,10 +95,10 @@ class StateService:
                 await repository.merge_report(self._pool, uuid, text, self._clock())
             except asyncpg.ForeignKeyViolationError as exc:
                 raise DeviceUnknown(uuid=uuid) from exc
-            except (
-                asyncpg.DataError,
-                asyncpg.StatementTooComplexError,
-            ) as exc:  # NUL, half a surrogate, too deep
+            except asyncpg.CheckViolationError as exc:
+                raise ReportTooLarge from exc
+            # NUL, half a surrogate, too deep
+            except (asyncpg.DataError, asyncpg.StatementTooComplexError) as exc:
                 raise ReportInvalid(f"the report cannot be stored: {exc}") from exc
 
     async def current(self, uuid: str) -> Report:
