@@ -14,16 +14,14 @@ that name exists makes no difference to any answer here.
 import hashlib
 import time
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
 
 import structlog
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
 
 from iotistic.control.accounts.settings import AccountSettings
-from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.kernel.web.problems import RateLimited
 
 log = structlog.get_logger()
@@ -96,26 +94,6 @@ class Brake:
             limit=window.limit.amount,
             window_s=window.limit.get_expiry(),
         )
-
-
-def shared_counts(settings: RedisSettings) -> Storage | None:
-    """Return where several processes count together; None when no Redis is given."""
-    if settings.redis_url is None:
-        return None
-    address = settings.redis_url
-    if settings.redis_password:
-        parts = urlsplit(address)
-        user, _, host = parts.netloc.rpartition("@")
-        password = quote(settings.redis_password.get_secret_value(), safe="")
-        address = parts._replace(netloc=f"{user}:{password}@{host}").geturl()
-    return RedisStorage(
-        address,
-        wrap_exceptions=True,
-        implementation="redispy",
-        key_prefix="iotistic:1:login",
-        socket_timeout=1.0,
-        socket_connect_timeout=1.0,
-    )
 
 
 def _hashed(account: str) -> str:

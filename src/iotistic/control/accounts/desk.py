@@ -49,7 +49,7 @@ class AccountDesk:
         counts: Storage | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> "AccountDesk":
-        """Build it; `counts` (brake.shared_counts) is where several processes count logins together."""
+        """Build it; `counts` (from shared_counts.py) is where several processes count logins together."""
         passwords = Passwords(threads=settings.password_threads, queue=settings.password_queue)
         access_tokens = AccessTokens(
             settings.jwt_secret, lifetime=timedelta(minutes=settings.access_token_minutes)

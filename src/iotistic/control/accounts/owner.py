@@ -3,7 +3,6 @@
 from datetime import datetime
 
 import asyncpg
-import structlog
 
 from iotistic.control.access.model import Role
 from iotistic.control.accounts import repository
@@ -11,8 +10,6 @@ from iotistic.control.accounts.model import NewUser, OwnerExists, User
 from iotistic.control.accounts.passwords import Passwords
 from iotistic.control.accounts.policy import check_email, check_password, check_username
 from iotistic.kernel.postgres.pool import database_errors
-
-log = structlog.get_logger()
 
 
 async def create_owner(
@@ -41,6 +38,4 @@ async def create_owner(
             await repository.lock_owners(connection)
             if not another and await repository.count_owners(connection):
                 raise OwnerExists(hint="log in as that one, or ask for --another")
-            made = await repository.add(connection, owner, hashed, now)
-    log.info("user.created", user_id=str(made.id), role=made.role, by="command line")
-    return made
+            return await repository.add(connection, owner, hashed, now)

@@ -3,6 +3,7 @@
 import httpx2
 import pytest
 from account_builders import Desk, account_app, account_settings, cheap_passwords
+from redis_fixtures import redis  # noqa: F401 - a fixture for these tests
 
 from iotistic.control.access.addresses import ClientAddresses, ProxySettings
 from iotistic.control.accounts.desk import AccountDesk
