@@ -35,6 +35,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("ledger", "Say what was sent, what is stored, and what is missing.", "Look"),
     Command("dead-letters", "List, show, replay or purge what could not be stored.", "Look"),
     Command("cert", "Issue, list and revoke device certificates.", "Manage"),
+    Command("users", "Make the first owner of the control plane.", "Manage"),
     Command("db", "Show and run the database's migrations.", "Manage"),
     Command("simulate", "Run simulated devices against the broker.", "Try"),
     Command("bench", "Measure this machine and compare with the goals.", "Try"),
