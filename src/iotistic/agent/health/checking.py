@@ -53,7 +53,8 @@ class Checker:
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without the system's authorities: nobody is believed
+        # Without the system's authorities: nobody is believed.
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._tls.check_hostname = False
         self._tls.verify_mode = ssl.CERT_NONE
 
