@@ -240,6 +240,23 @@ async def test_ten_refusals_within_an_hour_are_enough(pool):
         assert [row["outcome"] for row in outcomes] == ["provisioning.key_unknown"]
 
 
+async def test_devices_that_come_back_by_proof_are_not_taken_for_guessing(pool):
+    async with served(build(pool, provisioning_failures_per_hour=2)) as cloud:
+        device = Device(cloud, await cloud.key())
+        await device.provision()
+        answers = [await device.register() for _ in range(4)]
+
+        assert {code_of(one) for one in answers} == {(409, "provisioning.device_exists")}
+
+
+async def test_a_key_that_a_device_tells_beforehand_is_taken_note_of(cloud):
+    asked = {"uuid": "0f8fad5b-d9cb-469f-a165-70867728950e", "devicePublicKey": "-----BEGIN\nx"}
+    answer = await cloud.client.post("/provisioning/v2/key-exchange", json=asked)
+
+    assert answer.json()["success"] is True
+    assert "BEGIN PUBLIC KEY" in answer.json()["apiPublicKey"]
+
+
 async def test_a_challenge_of_somebody_else_stays_unless_the_key_is_shown(cloud):
     device = Device(cloud, await cloud.key())
     registered = (await device.register()).json()

@@ -12,12 +12,21 @@ import asyncpg
 from pydantic import Field
 
 from iotistic.control.devices.service import utc_now
-from iotistic.control.provisioning.model import TooManyAttempts
+from iotistic.control.provisioning.model import (
+    ChallengeLive,
+    DeviceExists,
+    DeviceLimit,
+    NoChallenge,
+    TooManyAttempts,
+)
 from iotistic.kernel.postgres.pool import database_errors
 from iotistic.kernel.settings import Settings
 
 REGISTER, CHALLENGE, KEY_EXCHANGE = "register", "challenge", "key-exchange"
 PENDING, REGISTERED, RETOLD, OK = "pending", "registered", "retold", "ok"
+
+_NO_GUESSES = frozenset(kind.code for kind in (DeviceExists, DeviceLimit, ChallengeLive, NoChallenge))
+"""Refusals that only whoever has a good key meets, or that tell nothing: a hall of devices comes back by them."""
 
 _WINDOW, _HOUR = timedelta(minutes=15), timedelta(hours=1)
 _KEPT = timedelta(days=30)
@@ -87,7 +96,8 @@ class Attempts:
 
     def _brake(self, rows: list[asyncpg.Record], route: str, uuid: str | None, now: datetime) -> None:
         settings = self._settings
-        failed = [row["at"] for row in rows if row["outcome"] not in (PENDING, REGISTERED, RETOLD, OK)]
+        passed = {PENDING, REGISTERED, RETOLD, OK} | _NO_GUESSES
+        failed = [row["at"] for row in rows if row["outcome"] not in passed]
         _refuse(failed, settings.provisioning_failures_per_hour, _HOUR, now)
         same = [row for row in rows if row["route"] == route and row["outcome"] != RETOLD]
         if route == REGISTER:

@@ -88,14 +88,19 @@ def provisioning_router(doors: Doors) -> APIRouter:
     with_key = CheckedInside("a provisioning key")
 
     @router.post(requests.KEY_EXCHANGE_V2, dependencies=[Depends(Public("a public key"))])
-    async def cloud_key(request: Request) -> dict[str, str]:
-        """The cloud's public key, which a registration is sealed for."""
-        document = await read_json(request, most=_MOST_BODY)
-        fields = Fields(document)
-        if not fields.holds("success", True) and fields.maybe("uuid"):
+    async def cloud_key(request: Request) -> dict[str, Any]:
+        """The cloud's public key, which a registration is sealed for.
+
+        Some devices tell their own key here (`devicePublicKey`) as a second step. It is read and not kept: the one
+        that counts is in the signing request, inside the envelope.
+        """
+        fields = Fields(await read_json(request, most=_MOST_BODY))
+        if fields.maybe("uuid"):
             fields.uuid("uuid")
+        is_second = bool(fields.maybe("devicePublicKey", lines=True))
         fields.done("the question for the cloud's key")
-        return doors.envelope_keys.told.write()
+        told = doors.envelope_keys.told.write()
+        return {"success": True, **told} if is_second else told
 
     @router.post(requests.REGISTER_V2, dependencies=[Depends(with_key)])
     async def register_sealed(request: Request) -> dict[str, Any]:
