@@ -21,6 +21,7 @@ def test_a_long_password_of_ones_own_is_accepted(password):
     [
         ("nine char", "shorter"),
         ("x1y2z3" * 50, "longer"),
+        ("half a \ud800 character", "half a character"),
         ("aaaaaaaaaaaa", "repeats"),
         ("abababababab", "repeats"),
         ("1234567890", "repeats or counts"),

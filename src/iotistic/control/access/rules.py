@@ -65,7 +65,10 @@ class CallerSource(Protocol):
     """Where people and API keys are looked up."""
 
     async def find(self, token: str) -> Caller | None:
-        """Return whose bearer token this is, or None when it is not valid (now)."""
+        """Return whose bearer token this is, or None when it is not valid.
+
+        May raise Unauthenticated itself, for one that is no guess and should not be counted as one.
+        """
         ...
 
 

@@ -8,4 +8,5 @@ brake.py      how often somebody may try
 sessions.py   log in, refresh, log out            service.py  accounts, made and changed by people
 api_keys.py   keys of programs                    owner.py    the first account
 identity.py   whose bearer token this is, for control/access
+desk.py       all of it put together              shared_counts.py  the brake's counts in Redis
 """

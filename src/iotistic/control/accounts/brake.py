@@ -2,9 +2,12 @@
 
 Three windows, each counted before the slow comparison, so that a thousand attempts at once are a thousand:
 
-    account + site    wrong passwords from one place; what brakes guessing, and only the guesser
-    site              everything from one place, right or wrong; what brakes trying many accounts
-    account           wrong passwords from everywhere; what brakes many places working together
+    account + site    attempts since the last right password; brakes guessing, and only the guesser
+    site              attempts from one place; brakes trying many accounts
+    account           attempts from everywhere; brakes many places working together
+
+A window begins with its first attempt. (Moving windows would be exact at its edges, but their store in
+memory walks through all attempts of everybody at each new one: a gift to whoever sends many.)
 
 Counts live in this process, or in Redis when several processes share one; a Redis that is away is
 replaced by the process' own counts meanwhile. Account names are hashed in keys. Whether an account of
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 import structlog
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, Storage
-from limits.aio.strategies import MovingWindowRateLimiter
+from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
 from iotistic.control.accounts.settings import AccountSettings
@@ -46,8 +49,8 @@ class Brake:
 
     def __init__(self, settings: AccountSettings, storage: Storage | None = None) -> None:
         """`storage` is shared by several processes; without it each counts for itself."""
-        self._own = MovingWindowRateLimiter(MemoryStorage())
-        self._shared = MovingWindowRateLimiter(storage) if storage else None
+        self._own = FixedWindowRateLimiter(MemoryStorage())
+        self._shared = FixedWindowRateLimiter(storage) if storage else None
         self._per_pair = RateLimitItemPerMinute(settings.login_limit_account, _WINDOW_MIN, "login-pair")
         self._per_site = RateLimitItemPerMinute(settings.login_limit_address, _WINDOW_MIN, "login-site")
         self._everywhere = RateLimitItemPerHour(settings.login_limit_everywhere, 1, "login-account")

@@ -28,6 +28,12 @@ class RefreshRaced(Conflict):
     code = "session.refresh_raced"
 
 
+class SessionOver(Unauthenticated):
+    """The session has ended."""
+
+    code = "auth.session_over"
+
+
 class CurrentPasswordWrong(Denied):
     """The current password is wrong."""
 

@@ -46,6 +46,8 @@ def check_password(password: str, *, least: int, names: tuple[str, ...]) -> None
         _refuse(f"the password is shorter than {least} characters", "a few random words make a long one")
     if len(password) > LONGEST_PASSWORD:
         _refuse(f"the password is longer than {LONGEST_PASSWORD} characters", "use a shorter one")
+    if any("\ud800" <= character <= "\udfff" for character in password):
+        _refuse("the password holds half a character, which no keyboard types", "use whole characters")
     folded = password.casefold()
     if len(set(folded)) < _FEWEST_DIFFERENT or _is_run(folded):
         _refuse("the password repeats or counts up a few characters", "use several random words")

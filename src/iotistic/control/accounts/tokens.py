@@ -65,6 +65,7 @@ class Claims:
 
     user_id: UUID
     session_id: UUID
+    is_over: bool
 
 
 class AccessTokens:
@@ -97,7 +98,7 @@ class AccessTokens:
         return jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
 
     def read(self, token: str, now: datetime) -> Claims | None:
-        """Return the claims of a token that we signed and that is not over; None for every other."""
+        """Return the claims of a token that we signed, also of one that is over; None for every other."""
         if len(token) > _LONGEST:
             return None
         try:
@@ -110,8 +111,9 @@ class AccessTokens:
                 # Time is compared below, with the clock that everything here uses.
                 options={"require": _NEEDED, "verify_exp": False, "verify_iat": False},
             )
-            if claims["type"] != "access" or float(claims["exp"]) <= now.timestamp():
+            if claims["type"] != "access":
                 return None
-            return Claims(UUID(claims["sub"]), UUID(claims["sid"]))
+            is_over = float(claims["exp"]) <= now.timestamp()
+            return Claims(UUID(claims["sub"]), UUID(claims["sid"]), is_over)
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, RecursionError):
             return None

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from pydantic import Field
 
 from iotistic.control.accounts.model import User
 from iotistic.control.accounts.owner import create_owner as make_owner
 from iotistic.control.accounts.passwords import Passwords
 from iotistic.control.accounts.service import generated_password
+from iotistic.control.accounts.settings import PasswordSettings
 from iotistic.entrypoints.commands.options import AsJson
 from iotistic.entrypoints.output import emit
 from iotistic.kernel.errors import Invalid, Unavailable
@@ -43,11 +43,8 @@ class PasswordsDiffer(Invalid):
     code = "password.differs"
 
 
-class UsersSettings(HomeSettings, DatabaseSettings):
+class UsersSettings(HomeSettings, DatabaseSettings, PasswordSettings):
     """Which database `iotistic users` works on, and what passwords it accepts."""
-
-    password_min_length: int = Field(default=10, ge=8, le=64)
-    """Characters that a new password has at least."""
 
 
 @app.command(name="create-owner")

@@ -6,7 +6,7 @@ from collections import Counter
 
 import httpx2
 import pytest
-from account_builders import JWT_SECRET, PASSWORD, Clock, account_settings
+from account_builders import PASSWORD, Clock, account_settings
 
 from iotistic.control.access.addresses import ClientAddresses
 from iotistic.control.access.model import Role
@@ -176,7 +176,3 @@ async def test_a_hash_that_is_none_lets_nobody_in(known):
 
     assert await passwords.verify(PASSWORD, known) == (False, None)
     passwords.close()
-
-
-def test_the_signing_secret_does_not_show_in_the_settings():
-    assert JWT_SECRET.get_secret_value() not in repr(account_settings())

@@ -203,3 +203,38 @@ async def test_no_secret_stands_in_the_database(desk):
     ]
 
     assert [row for row in rows if tokens["refreshToken"] in row or PASSWORD in row] == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"username": "ada"}',
+        b'{"username": null, "password": "x"}',
+        b'{"username": ["ada"], "password": {"$ne": 1}}',
+        b'{"username": "a\\u0000da", "password": "x"}',
+        b'{"username": "\\ud800", "password": "x"}',
+        b'{"username": "ada", "password": ""}',
+        b"\xff\xfe",
+    ],
+)
+async def test_a_login_that_is_garbage_is_refused(desk, body):
+    answer = await desk.client.post("/auth/login", content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "request.invalid"
+
+
+async def test_tokens_that_are_over_do_not_count_as_guesses(desk):
+    someone, other = await desk.logged_in(), await desk.logged_in()
+    await desk.accounts.sessions.logout(other.principal)
+    here = {"X-Forwarded-For": "192.0.2.7"}
+    ended = [await desk.client.get("/users", headers=other.headers | here) for _ in range(25)]
+    desk.clock.forward(minutes=16)
+    expired = [await desk.client.get("/users", headers=someone.headers | here) for _ in range(25)]
+
+    assert {(answer.status_code, answer.json()["code"]) for answer in ended + expired} == {
+        (401, "auth.session_over")
+    }

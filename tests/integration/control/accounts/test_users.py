@@ -226,3 +226,22 @@ async def test_an_api_key_is_shown_once_and_holds_no_more_than_its_maker(desk):
     assert [answer.json()["code"] for answer in refused] == ["api_key.scope_too_wide"] * 3
     assert [row["id"] for row in listed] == [made["id"]]
     assert made["key"] not in str(listed)
+
+
+async def test_an_account_shows_neither_hashes_nor_credentials(desk):
+    someone = await desk.logged_in(Role.OWNER)
+
+    shown = (await desk.client.get("/auth/me", headers=someone.headers)).json()
+
+    assert set(shown) == {
+        "id",
+        "username",
+        "email",
+        "fullName",
+        "role",
+        "isActive",
+        "mustChangePassword",
+        "createdAt",
+        "updatedAt",
+        "lastLoginAt",
+    }
