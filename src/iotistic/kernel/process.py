@@ -23,6 +23,8 @@ from typing import IO
 _PR_SET_PDEATHSIG = 1
 _QUIET_PORTS = range(20_000, 32_000)
 _TRIES = 20
+_CHANCE = random.SystemRandom()
+"""Of its own: processes that seed `random` alike would all look for ports in one order, and take each other's."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 SERVICE_ACCOUNT_NAME = "iotistic"
@@ -149,7 +151,7 @@ def pick_port(preferred: int, *, host: str = "127.0.0.1") -> int:
     Free ones are looked for below the range that the system gives to outgoing connections: one of
     those could take the port while whatever listens on it is being restarted.
     """
-    below_ephemeral = random.sample(_QUIET_PORTS, _TRIES)
+    below_ephemeral = _CHANCE.sample(_QUIET_PORTS, _TRIES)
     for port in (preferred, *below_ephemeral, 0) if preferred else (*below_ephemeral, 0):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
