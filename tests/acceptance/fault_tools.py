@@ -55,7 +55,10 @@ class Site:
                 stderr=log,
             )
         line = self.process.stdout.readline()
-        assert line, self.log.read_text()[-3000:]
+        if not line:
+            self.process.kill()
+            self.process.communicate()
+            raise AssertionError(self.log.read_text()[-3000:])
         self.ready = json.loads(line)
         # What follows on standard output is log lines; a full pipe would stop the process.
         threading.Thread(target=self._drain, daemon=True).start()

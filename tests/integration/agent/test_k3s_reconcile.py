@@ -59,6 +59,14 @@ class Device:
         return [(one.status, one.config.image) for one in mine] == [(Status.RUNNING, image)]
 
 
+async def pods_of(cluster, container):
+    """Return the names of the pods that a container is made of."""
+    chosen = {"labelSelector": f"iotistic.container={container}"}
+    return [
+        pod["metadata"]["name"] for pod in (await cluster.client.get(f"api/v1/{HOME}/pods", chosen))["items"]
+    ]
+
+
 @pytest.fixture
 async def device(cluster):
     async with Device(cluster).running() as running:
@@ -132,9 +140,10 @@ async def test_paused_stopped_and_started_it_stays_the_same_container(device):
 
 
 async def test_what_was_scaled_to_none_by_hand_runs_again(device):
-    first = device.one("web").id
+    first, begun = device.one("web").id, len(device.statuses)
     await device.hands.stop(first)
-    await device.until(lambda: not device.runs("web"))
+    # A look that saw it, not the state of this moment: it may run again before anybody asks.
+    await device.until(lambda: any(one.get("web") != Status.RUNNING for one in device.statuses[begun:]))
     await device.until(lambda: device.runs("web"))
 
     assert device.one("web").id == first
@@ -148,14 +157,17 @@ async def test_what_was_deleted_by_hand_is_made_again(device):
 
 async def test_a_pod_that_was_deleted_by_hand_is_kubernetes_own_business(device, cluster):
     first = device.one("web").id
-    pods = (
-        await cluster.client.get(f"api/v1/{HOME}/pods", {"labelSelector": f"iotistic.container={first}"})
-    )["items"]
-    await cluster.client.delete(f"api/v1/{HOME}/pods/{pods[0]['metadata']['name']}")
-    await device.until(lambda: not device.runs("web"))
+    (pod,) = await pods_of(cluster, first)
+    await cluster.client.delete(f"api/v1/{HOME}/pods/{pod}")
+
+    async with asyncio.timeout(30):
+        while await pods_of(cluster, first) in ([], [pod]):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    device.loop.look()
     await device.until(lambda: device.runs("web"))
 
     assert device.one("web").id == first
+    assert device.loop.standing.steps == []
 
 
 async def test_an_agent_that_dies_in_an_update_is_followed_by_one_that_ends_it(cluster):

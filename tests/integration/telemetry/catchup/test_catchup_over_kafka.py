@@ -20,7 +20,7 @@ def names(kafka, suffix):
         "KAFKA_PROCESSOR_GROUP": f"processors{suffix}",
         "KAFKA_SINK_GROUP": f"sinks{suffix}",
         "KAFKA_PARTITIONS": "2",
-        "KAFKA_SESSION_TIMEOUT_S": "1.5",
+        "KAFKA_SESSION_TIMEOUT_S": "4",
     }
 
 

@@ -99,7 +99,9 @@ class Pipeline:
             "KAFKA_PROCESSOR_GROUP": f"processors{suffix}",
             "KAFKA_SINK_GROUP": f"sinks{suffix}",
             "KAFKA_PARTITIONS": "4",
-            "KAFKA_SESSION_TIMEOUT_S": "1.5",
+            # Long enough for a machine that does other things too: a member that is late for its session is thrown
+            # out of its group again and again.
+            "KAFKA_SESSION_TIMEOUT_S": "4",
             "MQTT_SERVICE_HOST": access.host,
             "MQTT_SERVICE_PORT": str(access.port),
             "MQTT_SERVICE_USERNAME": access.username,
@@ -122,9 +124,11 @@ class Pipeline:
         return stages
 
     def end(self):
+        """Kill what runs, and say what it said last: a test that failed shows it."""
         for stage in self._running:
             stage.process.kill()
             stage.process.wait(10)
+            print(f"--- {stage.kind}-{stage.number}\n{stage.log[-3000:]}")  # noqa: T201
 
     def records(self, topic):
         """Return (partition, offset, key, value) of all records of a topic."""
