@@ -157,6 +157,10 @@ class Process:
     def log(self):
         return self._log.read_text()
 
+    def tell(self):
+        """Say what it said last: a test that failed shows it."""
+        print(f"--- {self._log.stem}\n{self.log[-3000:] if self._log.exists() else 'not started'}")  # noqa: T201
+
     async def metric(self, name):
         """Return a figure; nothing while the process does not answer."""
         try:
@@ -228,7 +232,7 @@ def environment(broker, database, gate, folder, **settings):
     }
 
 
-async def eventually(condition, *, within_s=40.0, explain=lambda: ""):
+async def eventually(condition, *, within_s=80.0, explain=lambda: ""):
     deadline = time.monotonic() + within_s
     while True:
         value = condition()

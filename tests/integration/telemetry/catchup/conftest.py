@@ -45,6 +45,7 @@ async def processes(surroundings, tmp_path):
     yield make
     for process in made:
         await process.kill()
+        process.tell()
 
 
 @pytest.fixture

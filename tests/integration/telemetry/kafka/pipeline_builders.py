@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from iotistic.kernel.postgres.pool import open_connection
 
-WITHIN_S = 40
+WITHIN_S = 80
 _PORT = re.compile(r'"port": ?(\d+)')
 
 
