@@ -21,7 +21,7 @@ from iotistic.kernel.engines import engine_folder
 from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
-from iotistic.kernel.mosquitto.config import BrokerFiles
+from iotistic.kernel.mosquitto.config import AccountListener, BrokerFiles
 from iotistic.kernel.mosquitto.server import ENGINE, BrokerTls, MosquittoServer
 from iotistic.kernel.mosquitto.settings import BrokerLogSettings
 from iotistic.kernel.process import service_account
@@ -34,6 +34,7 @@ log = structlog.get_logger()
 
 _LOOK_EVERY_S = 0.2
 _CERTIFICATE_LOOK_EVERY_S = 60.0
+_WISH_LOOK_EVERY_S = 1.0
 
 
 class BrokerGone(Unavailable):
@@ -49,6 +50,9 @@ class BrokerSettings(HomeSettings, MetricsSettings, LogSettings, BrokerLogSettin
     """Address of the listener for devices (TLS with client certificates)."""
     mqtt_port: int = Field(default=8883, ge=1, le=65535)
     """Port of the listener for devices."""
+    mqtt_account_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of a third listener, at MQTT_HOST: TLS, and a name with a password instead of a certificate, for MQTT
+    users and for agents without a certificate; unset: there is none."""
     mqtt_service_listen: str = "127.0.0.1"
     """Address of the listener for our services. It has a password and no TLS: open it to a network of our own
     processes only."""
@@ -85,9 +89,13 @@ async def run(settings: BrokerSettings) -> None:
         log.info("broker.starting", host=settings.metrics_host, port=web.port)
         if not await _first_list(server.config.files.crl, stopping):
             return
-        watching = asyncio.create_task(_watch(server, settings.identity_folder))
+        watching = [
+            asyncio.create_task(_watch(server, settings.identity_folder)),
+            asyncio.create_task(_listen(server)),
+        ]
         ended = await _keep(server, stopping)
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         await server.stop()
     if ended:
         raise BrokerGone("Mosquitto ended by itself", status=server.process.returncode)
@@ -110,8 +118,15 @@ def _server(settings: BrokerSettings) -> MosquittoServer:
         service_host=settings.mqtt_service_listen,
         service_port=settings.mqtt_service_port,
         password_file=settings.mqtt_service_password_file,
+        accounts=_account_listener(settings),
         debug_lines=settings.broker_debug_lines,
     )
+
+
+def _account_listener(settings: BrokerSettings) -> AccountListener | None:
+    if settings.mqtt_account_port is None:
+        return None
+    return AccountListener(host=settings.mqtt_host, port=settings.mqtt_account_port)
 
 
 async def _first_list(crl: Path, stopping: asyncio.Event) -> bool:
@@ -135,6 +150,14 @@ async def _watch(server: MosquittoServer, identity: Path) -> None:
             if found != known:
                 server.ask_restart("the broker has another certificate")
                 known = found
+
+
+async def _listen(server: MosquittoServer) -> None:
+    """Restart Mosquitto when another container asks for it, which cannot signal it; runs until cancelled."""
+    while True:
+        await asyncio.sleep(_WISH_LOOK_EVERY_S)
+        if server.restart_asked:
+            server.ask_restart("the broker's accounts have changed")
 
 
 async def _keep(server: MosquittoServer, stopping: asyncio.Event) -> bool:

@@ -1,9 +1,10 @@
 """Mosquitto's configuration as a frozen description, rendered to the text that it reads.
 
-Two listeners, no anonymous access on either:
+Two listeners or three, no anonymous access on any:
 
     devices    mutual TLS; the certificate's CN is user name and client id; patterns bound to that name
     services   loopback only; one user with the password made at first run; all topics
+    accounts   when wanted: TLS of the broker alone, names with passwords; rules of each name (accounts.py)
 
 Every change is a re-rendered file and a restart, except for revocation lists, which are looked up at each
 handshake. SIGHUP would do for some, but crashes Mosquitto 2.0 later (docs/decisions/0003).
@@ -11,9 +12,10 @@ handshake. SIGHUP would do for some, but crashes Mosquitto 2.0 later (docs/decis
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from iotistic.kernel.errors import Invalid
+from iotistic.kernel.mosquitto.agent_rights import AGENT_PATTERNS
+from iotistic.kernel.mosquitto.files import BrokerFiles
 
 DEVICE_PATTERNS = (
     "pattern write stat/f2-%u/#",
@@ -21,8 +23,9 @@ DEVICE_PATTERNS = (
     "pattern write backlog/stat/f2-%u/#",
     "pattern write backlog/tele/f2-%u/#",
     "pattern read cmnd/f2-%u/#",
+    *AGENT_PATTERNS,
 )
-"""What a device may do, in Mosquitto's words; %u is its CN. Whatever no pattern allows is refused."""
+"""What a device may do, in Mosquitto's words; %u is its CN (MAC or uuid). Whatever no pattern allows is refused."""
 
 OPENSSL = """openssl_conf = broker
 [broker]
@@ -94,71 +97,12 @@ class ServiceListener:
     username: str = "iotistic"
 
 
-@dataclass(frozen=True)
-class BrokerFiles:
-    """Paths of the broker's files below its engine folder."""
+@dataclass(frozen=True, kw_only=True)
+class AccountListener:
+    """Where devices and programs without a certificate connect: TLS, a name and a password."""
 
-    folder: Path
-
-    @property
-    def config(self) -> Path:
-        """mosquitto.conf."""
-        return self.folder / "mosquitto.conf"
-
-    @property
-    def passwords(self) -> Path:
-        """Password file of the services."""
-        return self.folder / "passwords"
-
-    @property
-    def acl(self) -> Path:
-        """Access rules."""
-        return self.folder / "access.acl"
-
-    @property
-    def ca(self) -> Path:
-        """Certificate authority that device certificates are checked against (PEM)."""
-        return self.folder / "ca.crt"
-
-    @property
-    def certificate(self) -> Path:
-        """The broker's own certificate (PEM)."""
-        return self.folder / "broker.crt"
-
-    @property
-    def key(self) -> Path:
-        """The broker's private key (PEM)."""
-        return self.folder / "broker.key"
-
-    @property
-    def crl(self) -> Path:
-        """Certificate revocation list that the broker starts with (PEM)."""
-        return self.folder / "revoked.crl"
-
-    @property
-    def revoked(self) -> Path:
-        """Folder of the revocation lists that came after the start."""
-        return self.folder / "revoked"
-
-    @property
-    def put_off(self) -> Path:
-        """Clients whose return needs a restart (JSON)."""
-        return self.folder / "put-off.json"
-
-    @property
-    def openssl(self) -> Path:
-        """OpenSSL's configuration."""
-        return self.folder / "openssl.cnf"
-
-    @property
-    def data(self) -> Path:
-        """Folder of the persistence file."""
-        return self.folder / "data"
-
-    @property
-    def pid(self) -> Path:
-        """File with the process id of the running broker."""
-        return self.folder / "mosquitto.pid"
+    host: str
+    port: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +112,7 @@ class BrokerConfig:
     files: BrokerFiles
     devices: DeviceListener
     services: ServiceListener
+    accounts: AccountListener | None = None
     limits: BrokerLimits = BrokerLimits()
     debug_lines: bool = False
     """Whether the log has debug lines, which name each refused publish."""
@@ -177,7 +122,12 @@ class BrokerConfig:
 
         Raises BrokerConfigInvalid for a value with a line break, which would start a line of its own.
         """
-        lines = [*self._general(), *self._device_listener(), *self._service_listener()]
+        lines = [
+            *self._general(),
+            *self._device_listener(),
+            *self._service_listener(),
+            *self._account_listener(),
+        ]
         if any(not line.isprintable() for line in lines):
             raise BrokerConfigInvalid(
                 "a path or name in the broker's configuration holds a control character"
@@ -228,6 +178,17 @@ class BrokerConfig:
     def _service_listener(self) -> Iterator[str]:
         yield f"listener {self.services.port} {self.services.host}"
         yield f"max_connections {self.limits.max_connections}"
+
+    def _account_listener(self) -> Iterator[str]:
+        if self.accounts is None:
+            return
+        yield f"listener {self.accounts.port} {self.accounts.host}"
+        yield f"max_connections {self.limits.max_connections}"
+        yield f"certfile {self.files.certificate}"
+        yield f"keyfile {self.files.key}"
+        # Otherwise whoever has any account takes over the session of a device or service by its client id.
+        yield "use_username_as_clientid true"
+        yield "tls_version tlsv1.2"
 
     def render_acl(self) -> str:
         """Return the access rules: everything for our services, the patterns for whoever connects.

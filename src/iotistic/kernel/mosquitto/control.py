@@ -16,6 +16,7 @@ import structlog
 from iotistic.kernel.engines import engine_folder
 from iotistic.kernel.files import write_atomic
 from iotistic.kernel.home import Home
+from iotistic.kernel.mosquitto.accounts import AccountFiles
 from iotistic.kernel.mosquitto.config import BrokerFiles
 from iotistic.kernel.mosquitto.handshake import ServiceAccess, visit
 from iotistic.kernel.mosquitto.put_off import PutOffClients
@@ -40,6 +41,7 @@ class BrokerControl:
         self._owner = self._account.owner if self._account else None
         self._revoked = RevocationFolder(self._files.revoked, owner=self._owner)
         self._put_off = PutOffClients(self._files.put_off, owner=self._owner)
+        self.accounts = AccountFiles(self._files.folder, owner=self._owner)
 
     async def apply_crl(self, pem: bytes) -> bool:
         """Put a revocation list in force; return False when no broker runs, which reads it at its start.
@@ -57,6 +59,16 @@ class BrokerControl:
         """
         return self._signal(signal.SIGUSR1)
 
+    def ask_restart(self) -> bool:
+        """Let the broker save and end, and be started by whoever keeps it, with all files made anew.
+
+        Return False when none runs: the next start reads the files anyway.
+        """
+        if running_broker(self._files) is None:
+            return False
+        self.accounts.ask_restart()
+        return self._signal(signal.SIGTERM)
+
     async def disconnect(self, client_ids: Iterable[str]) -> int:
         """End the connections and sessions of clients by taking each over and leaving; return how many.
 
@@ -69,6 +81,10 @@ class BrokerControl:
         await self._take_over(clients)
         _log.info("broker.clients_disconnected", count=len(clients))
         return len(clients)
+
+    async def end_sessions(self, client_ids: Iterable[str]) -> None:
+        """Forget the sessions of clients that may not connect any more, with what waits for them."""
+        await self._take_over(list(client_ids))
 
     async def _take_over(self, clients: list[str]) -> None:
         gate = asyncio.Semaphore(_AT_ONCE)
@@ -97,6 +113,11 @@ class WatchedBroker(BrokerControl):
     async def apply_crl(self, pem: bytes) -> bool:
         """Put a revocation list in force; whether a broker runs is not seen from here."""
         await asyncio.to_thread(self._write_crl, pem)
+        return True
+
+    def ask_restart(self) -> bool:
+        """Leave the wish for a start where whoever keeps the broker finds it."""
+        self.accounts.ask_restart()
         return True
 
 

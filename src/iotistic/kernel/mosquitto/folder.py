@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iotistic.kernel.files import PRIVATE, write_atomic
+from iotistic.kernel.mosquitto.accounts import AccountFiles
 from iotistic.kernel.mosquitto.config import OPENSSL, BrokerConfig, BrokerFiles
 from iotistic.kernel.mosquitto.handshake import ServiceAccess
 from iotistic.kernel.mosquitto.passwords import password_line
@@ -30,6 +31,7 @@ class BrokerFolder:
         self._owner = owner
         self.revoked = RevocationFolder(files.revoked, owner=owner)
         self.put_off = PutOffClients(files.put_off, owner=owner)
+        self.accounts = AccountFiles(files.folder, owner=owner)
 
     def write(self, config: BrokerConfig, tls: BrokerTls, access: ServiceAccess) -> None:
         """Write configuration, password, ACL and TLS files, for a broker that does not run.
@@ -41,8 +43,9 @@ class BrokerFolder:
         self._make_folders()
         self.revoked.clear()
         self.put_off.clear()
-        self._write(files.passwords, password_line(access.username, access.password))
-        self._write(files.acl, config.render_acl())
+        passwords, acl = self.accounts.wanted
+        self._write(files.passwords, password_line(access.username, access.password) + passwords)
+        self._write(files.acl, config.render_acl() + acl)
         for source, copy in (
             (tls.ca, files.ca),
             (tls.certificate, files.certificate),
@@ -54,6 +57,7 @@ class BrokerFolder:
                 self._write(copy, source.read_bytes())
         self._write(files.openssl, OPENSSL)
         self._write(files.config, config.render())
+        self.accounts.started_with(passwords, acl)
 
     def _make_folders(self) -> None:
         for folder in (self._files.data, self._files.revoked):

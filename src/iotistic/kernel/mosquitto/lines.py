@@ -59,6 +59,7 @@ _GONE = re.compile(
     r"(?:Client|Bad socket read/write on client) (?P<client>.*?)(?: [\[(](?P<address>[^\])\s]+:\d+)[\])])?"
     r"(?P<why>:| disconnected| closed its| has exceeded| been disconnected| already connected)(?P<rest>.*)"
 )
+_MAC = re.compile(r"[0-9a-f]{12}")
 _ERROR = re.compile(r"(?:Error|Unable|Warning|Out of memory|Invalid|Failed).*")
 
 
@@ -109,7 +110,9 @@ class LineReader:
         return self._refused("write", line[1], topic=line[3], qos=int(line[2]))
 
     def _refused(self, access: str, client: str, **fields: object) -> BrokerEvent:
-        rules = self._rules[access] if client in self._devices else ["access.acl"]
+        # A device is shown the rules of its own kind: F2 devices are named by a MAC, agents by a uuid.
+        kind = [rule for rule in self._rules[access] if ("f2-" in rule) == bool(_MAC.fullmatch(client))]
+        rules = kind if client in self._devices else ["access.acl"]
         named: dict[str, object] = {"client": client, "access": access, "rule": "; ".join(rules)}
         return BrokerEvent("broker.acl_denied", "warning", named | fields)
 

@@ -22,6 +22,7 @@ from iotistic.kernel.errors import Conflict, Unavailable
 from iotistic.kernel.files import secret_file
 from iotistic.kernel.home import Home
 from iotistic.kernel.mosquitto.config import (
+    AccountListener,
     BrokerConfig,
     BrokerFiles,
     BrokerLimits,
@@ -78,6 +79,7 @@ class MosquittoServer:
         device_host: str = "127.0.0.1",
         service_host: str = "127.0.0.1",
         password_file: Path | None = None,
+        accounts: AccountListener | None = None,
         limits: BrokerLimits | None = None,
         debug_lines: bool = False,
     ) -> None:
@@ -91,6 +93,7 @@ class MosquittoServer:
             files=BrokerFiles(engine_folder(home, ENGINE, self._account)),
             devices=DeviceListener(host=device_host, port=device_port),
             services=ServiceListener(host=service_host, port=service_port),
+            accounts=accounts,
             limits=limits or BrokerLimits(),
             debug_lines=debug_lines,
         )
@@ -98,8 +101,8 @@ class MosquittoServer:
 
     @property
     def restart_asked(self) -> bool:
-        """Whether the broker was ended, or is about to end, to be started again."""
-        return self._restart_asked
+        """Whether the broker was ended, or is about to end, to be started again; others may ask as well."""
+        return self._restart_asked or self._folder.accounts.is_restart_asked
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -134,11 +137,9 @@ class MosquittoServer:
         Raises BrokerMissing, BrokerPortTaken, or BrokerNotStarted with the broker's last words.
         """
         binary = find_mosquitto()
-        for host, port in (
-            (self.config.devices.host, self.config.devices.port),
-            (self.config.services.host, self.config.services.port),
-        ):
-            _require_free(host, port)
+        for listener in (self.config.devices, self.config.services, self.config.accounts):
+            if listener is not None:
+                _require_free(listener.host, listener.port)
         self._restart_asked = False
         self._folder.write(self.config, self._tls, self.access)
         raise_file_limit()
