@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 
 import structlog
 
+from iotistic.control.broker.agent_crl import AgentCertificates
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.home import Home, HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
@@ -21,6 +22,7 @@ from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.server import serve
 from iotistic.pki.app import create_pki_app, tls_context
+from iotistic.pki.elsewhere import ElsewhereWatch
 from iotistic.pki.identities import crl_path, ensure_server_certificate
 from iotistic.pki.keystore import open_authority
 from iotistic.pki.model import CertificateKind
@@ -65,7 +67,10 @@ async def running(settings: PkiProcessSettings) -> AsyncGenerator[int]:
         authority = await asyncio.to_thread(open_authority, home, settings)
         pool = await create_pool(settings, application_name="iotistic-pki")
         stack.callback(pool.terminate)
-        revocations = RevocationList(pool, authority, _gate(settings), path=crl_path(home), clock=utc_now)
+        agents = AgentCertificates(pool)
+        revocations = RevocationList(
+            pool, authority, _gate(settings), path=crl_path(home), clock=utc_now, elsewhere=agents
+        )
         service = CertificateService(pool, authority, revocations, device_days=settings.device_expiry)
         await service.record(authority.pem.encode(), CertificateKind.CA)
         context = tls_context(
@@ -79,6 +84,7 @@ async def running(settings: PkiProcessSettings) -> AsyncGenerator[int]:
         stack.push_async_callback(server.stop)
         for work in (
             revocations.keep_fresh(),
+            ElsewhereWatch(agents, revocations, utc_now).run(),
             _keep_identity(settings, service, context),
             _list_broker(home, service),
         ):

@@ -23,6 +23,7 @@ from iotistic.kernel.files import PUBLIC, write_atomic
 from iotistic.kernel.postgres.pool import database_errors
 from iotistic.pki import repository
 from iotistic.pki.ca import CLOCK_SKEW, CertificateAuthority
+from iotistic.pki.elsewhere import RevokedElsewhere, certificates_of
 from iotistic.pki.model import BrokerGate
 
 log = structlog.get_logger()
@@ -43,14 +44,19 @@ class RevocationList:
         path: Path,
         clock: Callable[[], datetime],
         retry_s: float = 2.0,
+        elsewhere: RevokedElsewhere | None = None,
     ) -> None:
-        """`gate` is None for a broker that is not ours, which has to fetch the list by itself."""
+        """`gate` is None for a broker that is not ours, which has to fetch the list by itself.
+
+        `elsewhere` are those who sign with the same authority and revoke what they signed.
+        """
         self._pool = pool
         self._authority = authority
         self._gate = gate
         self._path = path
         self._clock = clock
         self._retry_s = retry_s
+        self._elsewhere = elsewhere
         self._lock = asyncio.Lock()
         self._again = asyncio.Event()
         self._waiting: set[str] = set()
@@ -89,6 +95,7 @@ class RevocationList:
         await asyncio.sleep(wait_s)
         with database_errors():
             revoked = await repository.revoked_and_unexpired(self._pool, self._clock())
+            revoked += await certificates_of(self._elsewhere, self._clock())
             number = await repository.next_crl_number(self._pool)
         self._pem = await asyncio.to_thread(self._authority.sign_crl, revoked, number=number, now=made_at)
         await asyncio.to_thread(write_atomic, self._path, self._pem, mode=PUBLIC)
