@@ -102,6 +102,8 @@ class Bank:
         self._learn(state, x)
         agreement = np.zeros_like(x)
         for name, limit in LIMITS.items():
+            if name == "error" and not self.constants.forecast_weight:
+                continue
             agreement = np.maximum(agreement, self._of(state, name) / limit)
         agreement = np.minimum(agreement, 1.0)
         return self._scores(state, score * (agreement * agreement), steady)
@@ -112,17 +114,21 @@ class Bank:
         error = x - (np.where(told, forecast, 0.0) - self._of(state, "origin"))
         self._forecast(state, error, told, floor)
         inputs = np.vstack((x[None], error[None], residuals))
-        active = np.vstack((np.ones_like(told)[None], told[None], known))
+        weight = self.constants.forecast_weight
+        judging = told if weight else np.zeros_like(told)
+        active = np.vstack((np.ones_like(told)[None], judging[None], known))
         scores, ripe = self._extremes(state, inputs, active, floor)
         usual = x - self._of(state, "level")
         total, both, judges = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
         for row in range(len(residuals)):
             both = both + np.where(known[row], residuals[row], usual)
-        for row in (*range(2, len(inputs)), 1):
+        for row in range(2, len(inputs)):
             total = total + np.where(active[row], scores[row], 0.0)
             judges = judges + (active[row] & ripe[row])
+        total = total + np.where(active[1], weight * scores[1], 0.0)
+        judges = judges + weight * (active[1] & ripe[1])
         caps = len(self.constants.caps)
-        mean = total / (np.maximum(judges, 1.0) * caps)
+        mean = total / (np.where(judges > 0, judges, 1.0) * caps)
         return np.where(judges > 0, mean, scores[0] / caps), both / len(residuals)
 
     def _profiles(self, state: Floats, x: Floats) -> tuple[Floats, Flags]:

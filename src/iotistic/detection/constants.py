@@ -7,6 +7,8 @@ of plain detectors has wider plateaus than the best of them.
 
 from dataclasses import dataclass
 
+LARGEST_WEIGHT = 100.0
+
 
 @dataclass(frozen=True, slots=True)
 class Constants:
@@ -36,6 +38,9 @@ class Constants:
     """Weight of one ordinary spread of steady deviation in the raw score."""
     gauge_gain: float = 0.02
     """Step of the running quartiles, in ordinary spreads."""
+    forecast_weight: float = 0.0
+    """Weight of a forecast's error among the judges, where each profile has 1. With 0 a forecast decides nothing:
+    labelled data got no better by any weight (docs/performance.md). Its error still names events."""
 
     def __post_init__(self) -> None:
         """Refuse what can never work; ValueError names the field."""
@@ -45,6 +50,8 @@ class Constants:
         for name in ("warm_up", "mute", "hold", "steady_window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is a number of samples: at least 1")
+        if not 0 <= self.forecast_weight <= LARGEST_WEIGHT:
+            raise ValueError(f"forecast_weight is a weight: 0 to {LARGEST_WEIGHT:g}")
         if not self.slots or min(self.slots) < 1 or not self.caps or min(self.caps) <= 0:
             raise ValueError("slots and caps need at least one positive value each")
 

@@ -71,7 +71,7 @@ class Detector:
     def _judge(self, x: float, floor: float, forecast: float | None) -> tuple[float, float]:
         """Return the mean score of the judges that are ripe, and the mean residual."""
         plain = self.plain.update(x, floor)
-        usual, residuals, total, judges = x - self.level, 0.0, 0.0, 0
+        usual, residuals, total, judges = x - self.level, 0.0, 0.0, 0.0
         for profile, extremes in zip(self.profiles, self.extremes, strict=True):
             residual = profile.residual(self.second, x)
             if residual is None:
@@ -82,9 +82,10 @@ class Detector:
             judges += extremes.ripe
         error = None if forecast is None else x - (forecast - self.origin)
         self.gauges.forecast(error, floor)
-        if error is not None:
-            total += self.forecasts.update(error, floor)
-            judges += self.forecasts.ripe
+        weight = self.constants.forecast_weight
+        if error is not None and weight:
+            total += weight * self.forecasts.update(error, floor)
+            judges += weight * self.forecasts.ripe
         residual = residuals / len(self.profiles)
         if judges == 0:
             return plain / len(self.constants.caps), residual

@@ -86,8 +86,9 @@ class Gauges:
             self.mad / LIMITS["mad"],
             self.iqr / LIMITS["iqr"],
             self.rate / LIMITS["rate"],
-            self.error / LIMITS["error"],
         )
+        if self.constants.forecast_weight:
+            largest = max(largest, self.error / LIMITS["error"])
         return min(largest, 1.0)
 
     def forecast(self, error: float | None, floor: float) -> None:

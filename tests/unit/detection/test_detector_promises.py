@@ -132,8 +132,9 @@ def test_time_that_goes_backwards_repeats_or_is_missing_does_not_hide_a_spike():
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
-def test_a_bank_is_bit_for_bit_its_streams_one_by_one(seed, streams):
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.sampled_from([0.0, 0.3, 1.0]))
+def test_a_bank_is_bit_for_bit_its_streams_one_by_one(seed, streams, forecast_weight):
+    constants = Constants(forecast_weight=forecast_weight)
     chance = np.random.default_rng(seed)
     rows = 400
     values = chance.normal(size=(rows, streams)) * chance.uniform(0.01, 1e4, streams)
@@ -142,7 +143,7 @@ def test_a_bank_is_bit_for_bit_its_streams_one_by_one(seed, streams):
     values[200:, 0] = 7.0
     said = np.where(chance.random(values.shape) < 0.5, values * 0.9, np.nan)
     clock = 1e9 + np.arange(rows)[:, None] * 1800.0 + chance.integers(-9000, 9000, values.shape)
-    bank, single = Bank(streams), [Detector() for _ in range(streams)]
+    bank, single = Bank(streams, constants), [Detector(constants) for _ in range(streams)]
 
     for i in range(rows):
         alerts, raws = bank.step(clock[i], values[i], said[i])
@@ -169,7 +170,15 @@ def test_a_stream_moves_between_a_bank_and_a_detector_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"forget": 0.0}, {"mute": 0}, {"slots": ()}, {"caps": (0.0,)}, {"level_gain": 1.5}]
+    "wrong",
+    [
+        {"forget": 0.0},
+        {"mute": 0},
+        {"slots": ()},
+        {"caps": (0.0,)},
+        {"level_gain": 1.5},
+        {"forecast_weight": -1.0},
+    ],
 )
 def test_constants_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

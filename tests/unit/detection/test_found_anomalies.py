@@ -3,7 +3,7 @@
 import pytest
 from tests.unit.detection.made_streams import DAY, THRESHOLDS, noise, rows_after, season, times, watch
 
-from iotistic.detection import Method, Severity, Trend, Watch
+from iotistic.detection import Constants, Method, Severity, Trend, Watch
 
 ROW = 9 * DAY + 100
 
@@ -114,7 +114,7 @@ def test_the_event_names_the_measure_that_is_exceeded_most():
 
 
 def test_a_forecast_that_was_kept_so_far_and_fails_now_names_the_event():
-    one, values = Watch("cpu", THRESHOLDS), noise(4)
+    one, values = Watch("cpu", THRESHOLDS, Constants(forecast_weight=1.0)), noise(4)
     told = [
         one.update(t, value, value + 0.001 * (i % 7))
         for i, (t, value) in enumerate(zip(times(values), values, strict=True))
@@ -124,6 +124,19 @@ def test_a_forecast_that_was_kept_so_far_and_fails_now_names_the_event():
     assert not any(told[DAY:])
     assert event is not None
     assert event.method is Method.FORECAST
+
+
+def test_by_itself_a_forecast_decides_nothing():
+    values = season(4)
+    values[3 * DAY + 50] += 15.0
+    with_one, without = Watch("cpu", THRESHOLDS), Watch("cpu", THRESHOLDS)
+    pairs = [
+        (with_one.update(t, value, 20.0 + i % 3), without.update(t, value))
+        for i, (t, value) in enumerate(zip(times(values), values, strict=True))
+    ]
+
+    assert any(one for one, _ in pairs)
+    assert [one and one.score for one, _ in pairs] == [other and other.score for _, other in pairs]
 
 
 def test_the_trend_is_rising_in_a_drift():
