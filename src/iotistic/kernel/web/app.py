@@ -1,6 +1,7 @@
 """The app factory: problem answers, health, metrics and the API's description in every HTTP process."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -37,11 +38,13 @@ def create_app(
     metrics_access: BearerAuth | LocalOnly | None = None,
     registry: CollectorRegistry = REGISTRY,
     body_limit: int = _MIB,
+    streamed_bodies: re.Pattern[str] | None = None,
 ) -> FastAPI:
     """Return an app with `/health/live`, `/health/ready`, `/metrics`, `/openapi.json` and `/docs`.
 
     `checks` decide readiness. `metrics_access` says who reads the metrics; without it only callers on
-    this machine do. `body_limit` is in bytes. Routes that state no AccessRule fail a test.
+    this machine do. `body_limit` is in bytes; paths that `streamed_bodies` matches wholly have none, since
+    their routes read bodies piece by piece and set limits of their own. Routes that state no AccessRule fail a test.
     """
     app = FastAPI(
         title=title,
@@ -54,7 +57,9 @@ def create_app(
     )
     app.state.stopping = asyncio.Event()
     install_problem_handlers(app)
-    app.add_middleware(RequestMiddleware, routes_of=app, body_limit=body_limit)
+    app.add_middleware(
+        RequestMiddleware, routes_of=app, body_limit=body_limit, streamed_bodies=streamed_bodies
+    )
     app.include_router(health_router(checks if isinstance(checks, Readiness) else Readiness(checks)))
     _add_metrics(app, metrics_access or LocalOnly(), registry)
     _add_description(app)

@@ -34,10 +34,18 @@ _UNMATCHED = "unmatched"
 
 
 class RequestMiddleware:
-    """Wraps every HTTP request of `routes_of`; request bodies over `body_limit` bytes get a 413."""
+    """Wraps every HTTP request of `routes_of`; request bodies over `body_limit` bytes get a 413, unless their route streams them."""
 
-    def __init__(self, app: ASGIApp, *, routes_of: FastAPI, body_limit: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        routes_of: FastAPI,
+        body_limit: int,
+        streamed_bodies: re.Pattern[str] | None = None,
+    ) -> None:
         self._app = app
+        self._streamed_bodies = streamed_bodies
         self._routes_of = routes_of
         self._body_limit = body_limit
         self._templates: dict[object, str] = {}
@@ -60,12 +68,17 @@ class RequestMiddleware:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, _limited(scope, receive, self._body_limit), observed_send)
+                await self._app(scope, self._receiving(scope, receive), observed_send)
             except Exception:
                 log.exception("request.failed", method=scope["method"], route=self._route(scope))
                 # A half-sent answer cannot be mended; the server closes its connection.
                 if not status:
                     await _unexpected(request_id)(scope, receive, observed_send)
+
+    def _receiving(self, scope: Scope, receive: Receive) -> Receive:
+        if self._streamed_bodies is not None and self._streamed_bodies.fullmatch(scope["path"]):
+            return receive
+        return _limited(scope, receive, self._body_limit)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
