@@ -1,8 +1,13 @@
 """The credential of a device as a rule for routes: `X-Device-API-Key`, or the same as bearer token."""
 
+from uuid import UUID
+
+from fastapi.security import HTTPAuthorizationCredentials
 from starlette.requests import Request
 
 from iotistic.contracts.provisioning.fields import parse_uuid
+from iotistic.control.access.model import Caller, Permission
+from iotistic.control.access.rules import Gate, Needs
 from iotistic.control.devices.model import DeviceKeyMissing
 from iotistic.control.devices.service import DeviceService
 from iotistic.kernel.web.auth import AccessRule
@@ -43,6 +48,25 @@ class OwnDevice(AccessRule):
         key, uuid = presented_key(request), uuid_in_path(request)
         await self._service.recognise(uuid, key)
         return uuid
+
+
+class OwnDeviceOr(AccessRule):
+    """The device that the path names, or somebody with a permission; gives its uuid, and that somebody."""
+
+    def __init__(self, service: DeviceService, permission: Permission) -> None:
+        self._own, self._needs = OwnDevice(service), Needs(permission)
+        self.states = f"{permission.value}, or the device's own API key"
+
+    async def __call__(self, request: Request) -> tuple[str, Caller | None]:
+        """Raise what OwnDevice raises, or PermissionMissing, PasswordChangeNeeded, OutOfScope."""
+        token = "" if request.headers.get(KEY_HEADER) else bearer(request)
+        gate: object = getattr(request.app.state, "gate", None)
+        if not token or not isinstance(gate, Gate) or await gate.callers.find(token) is None:
+            return await self._own(request), None
+        caller = await self._needs(request, HTTPAuthorizationCredentials(scheme="Bearer", credentials=token))
+        uuid = uuid_in_path(request)
+        caller.scope.require(UUID(uuid))
+        return uuid, caller
 
 
 class CheckedInside(AccessRule):

@@ -7,14 +7,19 @@ from starlette.requests import Request
 
 from iotistic.contracts.provisioning.fields import write_time
 from iotistic.contracts.provisioning.rotation import RotatedKey
-from iotistic.control.devices.access import CheckedInside, OwnDevice, presented_key
-from iotistic.control.devices.model import ApiKey
+from iotistic.control.access.model import Caller, Permission
+from iotistic.control.devices.access import CheckedInside, OwnDevice, OwnDeviceOr, presented_key
+from iotistic.control.devices.lifecycle import Act, Lifecycle, Outcome
+from iotistic.control.devices.model import ApiKey, DeviceUnknown
 from iotistic.control.devices.service import DeviceService
 from iotistic.control.devices.wire import DeviceRoute
 
 
-def device_key_router(service: DeviceService) -> APIRouter:
-    """Return the routes about a device's own keys, and its leave-taking."""
+def device_key_router(service: DeviceService, *, lifecycle: Lifecycle | None = None) -> APIRouter:
+    """Return the routes about a device's own keys, and its leave-taking.
+
+    `lifecycle` removes devices for people, with its audit trail.
+    """
     own, checked_inside = OwnDevice(service), CheckedInside("the device's own API key")
     router = APIRouter(tags=["devices"], route_class=DeviceRoute)
 
@@ -38,10 +43,18 @@ def device_key_router(service: DeviceService) -> APIRouter:
         keys = await service.keys(uuid, limit=limit)
         return {"count": len(keys), "history": [_described(key) for key in keys]}
 
+    leaving = OwnDeviceOr(service, Permission.DEVICE_DELETE)
+
     @router.delete("/devices/{uuid}")
-    async def leave(uuid: Annotated[str, Depends(own)]) -> dict[str, str]:
-        """Forget the device that asks, with everything that it owns."""
-        await service.remove(uuid)
+    async def leave(named: Annotated[tuple[str, Caller | None], Depends(leaving)]) -> dict[str, str]:
+        """Forget a device with everything that it owns: itself, or somebody who may delete devices, asks."""
+        uuid, caller = named
+        if caller is None or lifecycle is None:
+            await service.remove(uuid)
+        else:
+            (result,) = await lifecycle.act(Act.DELETE, [uuid], by=caller)
+            if result.outcome is Outcome.UNKNOWN:
+                raise DeviceUnknown(uuid=uuid)
         return {"status": "ok", "uuid": uuid}
 
     _ = key_status, rotate_key, rotation_history, leave
