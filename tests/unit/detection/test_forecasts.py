@@ -101,6 +101,18 @@ def test_a_bank_says_what_its_streams_say_one_by_one():
             one.update(value)
 
 
+def test_a_large_bank_says_for_each_stream_what_a_small_one_says():
+    chance, weights = np.random.default_rng(2), made_weights()
+    rows = chance.normal(size=(40, 250))
+    rows[chance.random(rows.shape) < 0.02] = np.nan
+    large, small = ForecastBank(weights, 250), ForecastBank(weights, 3)
+    for row in rows:
+        large.step(row)
+        small.step(row[[0, 101, 249]])
+
+    assert np.allclose(large.expected[[0, 101, 249]], small.expected, rtol=1e-9, equal_nan=True)
+
+
 def test_a_stream_moves_between_a_bank_and_a_stream_of_its_own():
     values, weights = season(1), made_weights()
     one = ForecastStream(weights)
