@@ -1,0 +1,3 @@
+from jax import Array
+
+def sigmoid(x: Array) -> Array: ...
