@@ -57,6 +57,18 @@ class Announcer(Protocol):
         ...
 
 
+class Witness(Protocol):
+    """Hears what polls and reports tell beside the state (DeviceWitness of control/devices)."""
+
+    def polled(self, uuid: str) -> None:
+        """A device, which proved who it is, asked for its target."""
+        ...
+
+    async def reported(self, uuid: str, fields: Mapping[str, Any], at: datetime) -> None:
+        """Return once what a report says beside the state is kept."""
+        ...
+
+
 class StateService:
     """The use cases around what devices should be and are."""
 
@@ -66,9 +78,11 @@ class StateService:
         devices: DeviceService,
         *,
         announcer: Announcer | None = None,
+        witness: Witness | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._pool, self._devices, self._announcer, self._clock = pool, devices, announcer, clock
+        self._witness = witness
 
     async def poll(self, uuid: str, api_key: str, etags: list[str]) -> PollAnswer:
         """Return a device's target, by its own key. Raises DeviceKeyUnknown, DeviceUnknown, DeviceInactive."""
@@ -80,6 +94,8 @@ class StateService:
                 raise DeviceKeyUnknown
         if not found.is_active:
             raise DeviceInactive(uuid=uuid)
+        if self._witness is not None:
+            self._witness.polled(uuid)
         if found.etag is None:  # nobody has said anything about this device yet
             return PollAnswer(_FIRST.etag, None if _FIRST.etag in etags else _FIRST.document)
         return PollAnswer(found.etag, found.document)
@@ -90,9 +106,10 @@ class StateService:
             text = json.dumps(dict(fields), allow_nan=False)
         except (ValueError, TypeError, RecursionError) as exc:
             raise ReportInvalid("the report cannot be written as JSON") from exc
+        now = self._clock()
         with database_errors():
             try:
-                await repository.merge_report(self._pool, uuid, text, self._clock())
+                await repository.merge_report(self._pool, uuid, text, now)
             except asyncpg.ForeignKeyViolationError as exc:
                 raise DeviceUnknown(uuid=uuid) from exc
             except asyncpg.CheckViolationError as exc:
@@ -100,6 +117,8 @@ class StateService:
             # NUL, half a surrogate, too deep
             except (asyncpg.DataError, asyncpg.StatementTooComplexError) as exc:
                 raise ReportInvalid(f"the report cannot be stored: {exc}") from exc
+        if self._witness is not None:
+            await self._witness.reported(uuid, fields, now)
 
     async def current(self, uuid: str) -> Report:
         """Return what a device said. Raises NoReport, DeviceUnknown."""
