@@ -1,4 +1,4 @@
-"""The query API as a process: `python -m iotistic api`.
+"""The API as a process: telemetry and the control plane, `python -m iotistic api`.
 
 It starts and stays up while the database, the broker or the workers are away: readiness and the answers
 say so, and everything goes on by itself when they are back.
@@ -18,7 +18,12 @@ import structlog
 from fastapi import APIRouter, FastAPI
 from pydantic import Field, SecretStr
 
+from iotistic.control.access.model import Permission
+from iotistic.control.access.rules import Gate, Needs, install_gate
 from iotistic.entrypoints import catalogue
+from iotistic.entrypoints.control.operator import OperatorOr
+from iotistic.entrypoints.control.rooms import ControlPlane
+from iotistic.entrypoints.control.settings import ControlSettings, made_secrets
 from iotistic.entrypoints.sharing import Checks, live_hub
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
@@ -28,8 +33,7 @@ from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, databas
 from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
-from iotistic.kernel.web.attempts import FailedAttempts
-from iotistic.kernel.web.auth import BearerAuth, StaticTokens, bearer_auth
+from iotistic.kernel.web.auth import BearerAuth
 from iotistic.kernel.web.metrics import MetricsAccessSettings
 from iotistic.kernel.web.server import serve
 from iotistic.telemetry.dead_letters.repository import DeadLetterRepository
@@ -49,17 +53,26 @@ from iotistic.telemetry.registry.service import RegistryService
 
 log = structlog.get_logger()
 
-PREFIX = "/api/v1/telemetry"
+BASE = "/api/v1"
+PREFIX = f"{BASE}/telemetry"
 _PUBACK_WITHIN_S = 10.0
-_DESCRIPTION = """Devices, their readings and what could not be stored.
+_BODY_LIMIT = 10 * 1024 * 1024
+_DESCRIPTION = """Devices, their readings, what they should run, and who may do what.
 
-Every route needs `Authorization: Bearer <token>`; `iotistic up` prints the token of a new installation once
-and keeps it in the home's `secrets/api-token`. Times are ISO 8601 in UTC; requests may also say `now` or an
-age such as `-24h`. Errors are `application/problem+json` with a stable `code`."""
+People log in at `/api/v1/auth/login`, programs have API keys, devices their own: `Authorization: Bearer <token>`,
+devices also `X-Device-API-Key`. `iotistic up` prints the operator's token of a new installation once and keeps it in
+the home's `secrets/api-token`. Times are ISO 8601 in UTC; requests may also say `now` or an age such as `-24h`.
+Errors are `application/problem+json` with a stable `code`."""
 
 
 class ApiSettings(
-    HomeSettings, LogSettings, DatabaseSettings, MqttSettings, RedisSettings, MetricsAccessSettings
+    HomeSettings,
+    LogSettings,
+    DatabaseSettings,
+    MqttSettings,
+    RedisSettings,
+    MetricsAccessSettings,
+    ControlSettings,
 ):
     """Settings of the API process."""
 
@@ -75,7 +88,7 @@ class ApiSettings(
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    settings = load_settings(ApiSettings)
+    settings = load_settings(ApiSettings, **made_secrets(load_settings(HomeSettings).home))
     configure_logging(settings, process="api")
     asyncio.run(run(settings))
 
@@ -103,14 +116,17 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
         hub, checks = await stack.enter_async_context(live_hub(settings, settings.home.run))
         publisher = BrokerPublisher(settings)
         stack.push_async_callback(_cancel, asyncio.create_task(publisher.run()))
+        control = ControlPlane.of(pool, settings.home, settings)
+        stack.callback(control.close)
         app = create_api_app(
             pool,
             hub,
             publisher,
-            operator=settings.api_token,
+            gate=control.gate(OperatorOr(settings.api_token, control.accounts.identities)),
             checks=checks,
             metrics_access=settings.metrics_access,
         )
+        app.include_router(control.router(), prefix=BASE)
         server = await serve(app, host=settings.api_host, port=settings.api_port)
         stack.push_async_callback(server.stop)
         log.info("api.ready", host=settings.api_host, port=server.port)
@@ -122,37 +138,36 @@ def create_api_app(
     hub: LiveHub,
     publisher: Publisher,
     *,
-    operator: SecretStr,
+    gate: Gate,
     checks: Checks = MappingProxyType({}),
     metrics_access: BearerAuth | None = None,
 ) -> FastAPI:
-    """Return the app; every route below PREFIX needs the operator's token."""
-    access = bearer_auth(StaticTokens({"operator": operator}), attempts=FailedAttempts())
+    """Return the app with the routes below PREFIX; whoever calls is looked up through `gate`."""
     app = create_app(
-        title="Iotistic telemetry",
+        title="Iotistic",
         version=catalogue.version(),
         description=_DESCRIPTION,
         checks={"database": lambda: _ask(pool), **checks},
         metrics_access=metrics_access,
+        body_limit=_BODY_LIMIT,
     )
-    app.include_router(_telemetry_routes(pool, hub, publisher, access), prefix=PREFIX)
+    install_gate(app, gate)
+    app.include_router(_telemetry_routes(pool, hub, publisher), prefix=PREFIX)
     return app
 
 
-def _telemetry_routes(
-    pool: asyncpg.Pool, hub: LiveHub, publisher: Publisher, access: BearerAuth
-) -> APIRouter:
+def _telemetry_routes(pool: asyncpg.Pool, hub: LiveHub, publisher: Publisher) -> APIRouter:
     query = QueryService(pool, hub)
+    reading, deleting = Needs(Permission.DATA_READ), Needs(Permission.DATA_DELETE)
+    letters = DeadLetterService(DeadLetterRepository(pool), publisher)
+    ledger = LedgerService(LedgerRepository(pool), Stages(pool), query.devices)
+    registry = RegistryService(RegistryRepository(pool), query.devices)
     routes = APIRouter()
-    routes.include_router(query_router(query, access))
-    routes.include_router(live_router(hub, query.names, access))
-    routes.include_router(
-        dead_letter_router(DeadLetterService(DeadLetterRepository(pool), publisher), access)
-    )
-    routes.include_router(
-        ledger_router(LedgerService(LedgerRepository(pool), Stages(pool), query.devices), access)
-    )
-    routes.include_router(registry_router(RegistryService(RegistryRepository(pool), query.devices), access))
+    routes.include_router(query_router(query, reading))
+    routes.include_router(live_router(hub, query.names, reading))
+    routes.include_router(dead_letter_router(letters, reading, deleting))
+    routes.include_router(ledger_router(ledger, reading))
+    routes.include_router(registry_router(registry, reading, Needs(Permission.DEVICE_WRITE)))
     return routes
 
 

@@ -120,6 +120,14 @@ def install_gate(app: FastAPI, gate: Gate) -> None:
     app.state.gate = gate
 
 
+def calling(request: Request) -> Caller:
+    """Return who calls, inside a route that needs a permission or a person. Raises Unauthenticated elsewhere."""
+    caller = getattr(request.state, "caller", None)
+    if not isinstance(caller, UserPrincipal | ApiKeyPrincipal):
+        raise Unauthenticated
+    return caller
+
+
 def _gate(request: Request) -> Gate:
     gate = getattr(request.app.state, "gate", None)
     if not isinstance(gate, Gate):
@@ -144,6 +152,7 @@ class Needs(AccessRule):
         """Raise Unauthenticated, PermissionMissing or PasswordChangeNeeded."""
         caller = await _gate(request).caller(request, credentials.credentials if credentials else None)
         _require(caller, self._permission)
+        request.state.caller = caller
         return caller
 
 
@@ -161,6 +170,7 @@ class Person(AccessRule):
             raise PersonNeeded(hint="log in with a name and a password")
         if self._permission:
             _require(caller, self._permission)
+        request.state.caller = caller
         return caller
 
 

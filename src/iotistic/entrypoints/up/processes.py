@@ -1,5 +1,6 @@
 """Our own processes as `up` starts them: arguments, environment, log, readiness."""
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -41,9 +42,11 @@ class Processes:
         )
 
     def api(self) -> OwnProcess:
-        """The query API, on loopback."""
-        port = self.ports["api"].port
-        return self._observed("api", port, API_HOST=LOOPBACK, API_PORT=str(port))
+        """The API, on loopback."""
+        port, host = self.ports["api"].port, local_host(self.settings.listen_address)
+        own_broker = f"mqtts://{host}:{self.ports['mqtt'].port}"
+        reached_at = os.environ.get("DEVICE_MQTT_URL") or own_broker
+        return self._observed("api", port, API_HOST=LOOPBACK, API_PORT=str(port), DEVICE_MQTT_URL=reached_at)
 
     def ingest(self, worker: int, *, on_ready: Callable[[], Awaitable[None]] | None) -> OwnProcess:
         """One ingest worker; it finishes the batch in its hands before it ends."""
@@ -95,10 +98,11 @@ class Processes:
         broker = f"mqtt://{LOOPBACK}:{self.ports['mqtt_service'].port}"
         return OwnProcess(
             name="agent",
-            arguments=("agent-process", f"--target={try_out.ensure_target(self.home)}", "--clean-up"),
+            arguments=("agent-process", "--clean-up"),
             environment=self._environment(
                 CONFIG_DIR=str(try_out.folder(self.home)),
                 DEVICE_API_PORT=str(port),
+                DEVICE_NAME=try_out.NAME,
                 ENGINE_SCOPE=try_out.SCOPE,
                 MQTT_BROKER=self.settings.mqtt_broker_url or broker,
                 MQTT_USERNAME=self.base.get("MQTT_SERVICE_USERNAME", ""),

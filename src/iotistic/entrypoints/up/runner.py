@@ -11,9 +11,10 @@ from pathlib import Path
 
 import iotistic
 from iotistic.entrypoints.installation import Endpoints
-from iotistic.entrypoints.up import memory
+from iotistic.entrypoints.up import memory, try_out
 from iotistic.entrypoints.up.engines import Mosquitto, Postgres
 from iotistic.entrypoints.up.observer import Observer
+from iotistic.entrypoints.up.owner import Login, ensure_owner
 from iotistic.entrypoints.up.parts import OwnProcess
 from iotistic.entrypoints.up.ports import LOOPBACK, choose
 from iotistic.entrypoints.up.processes import Processes, local_host
@@ -40,6 +41,8 @@ class Runner:
     supervisor: Supervisor
     progress: Progress
     first_run: bool = field(init=False)
+    login: Login | None = field(default=None, init=False)
+    """How the owner logs in; only in the run that made it."""
     _health: dict[str, str] = field(default_factory=dict[str, str], init=False)
     _own_broker: Mosquitto | None = field(default=None, init=False)
 
@@ -67,6 +70,7 @@ class Runner:
         if self.settings.agent:
             with self.progress.step("agent"):
                 await self._start_observed(processes.agent())
+            await self._take_agent_in(endpoints.api)
             endpoints = self._endpoints()
             endpoints.write(self.home)
         if self.settings.simulate:
@@ -105,6 +109,16 @@ class Runner:
             await migrations.migrate(connection, _MIGRATIONS)
         finally:
             await connection.close()
+        self.login = await ensure_owner(dsn)
+
+    async def _take_agent_in(self, api: str) -> None:
+        """Make the agent a device of the fleet. It works without, so an installation starts all the same."""
+        device_api = f"http://{LOOPBACK}:{self.ports['device_api'].port}"
+        try:
+            with self.progress.step("agent's place in the fleet"):
+                await try_out.ensure_enrolled(api, self.token, device_api)
+        except try_out.NotTakenIn as exc:
+            self.progress.warn(exc.message)
 
     def _broker_access(self) -> Mapping[str, str]:
         """Return how our services reach the broker, own or foreign, before it runs."""

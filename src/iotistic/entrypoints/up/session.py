@@ -21,6 +21,7 @@ from iotistic.entrypoints.installation import Endpoints
 from iotistic.entrypoints.up import lock, try_out
 from iotistic.entrypoints.up.logconsole import LogConsole
 from iotistic.entrypoints.up.logkeeper import kept_small
+from iotistic.entrypoints.up.owner import Login
 from iotistic.entrypoints.up.progress import Progress
 from iotistic.entrypoints.up.runner import Runner
 from iotistic.entrypoints.up.settings import UpSettings
@@ -87,7 +88,7 @@ class Session:
         endpoints = await runner.start()
         _log.info("installation.started", api=endpoints.api, mqtt=endpoints.mqtt, pki=endpoints.pki)
         if self.settings.plain:
-            _print_ready(endpoints, runner.token)
+            _print_ready(endpoints, runner.token, runner.login)
         else:
             self._introduce(runner, endpoints)
         if self.screen is None:
@@ -102,12 +103,18 @@ class Session:
         say(f"devices connect to {endpoints.mqtt}")
         say(f"devices get certificates from {endpoints.pki}")
         if self.settings.agent:
-            say(try_out.introduction(runner.home, runner.ports["device_api"].port))
+            say(try_out.introduction(endpoints.api, runner.ports["device_api"].port))
         token_file = runner.home.api_token
         if runner.first_run:
             say(f"token for the API, made once:\n      {runner.token}\n      kept in {token_file}")
         else:
             say(f"the token is in {token_file}")
+        if runner.login is not None:
+            password = runner.login.password.get_secret_value()
+            say(
+                f"the owner's login, told this once:\n      {runner.login.username}  {password}\n      "
+                "another one: iotistic users create-owner --another"
+            )
 
     def _hear(self, event: Event) -> None:
         match event:
@@ -146,8 +153,8 @@ def _log_file(settings: UpSettings) -> Generator[None]:
         yield
 
 
-def _print_ready(endpoints: Endpoints, token: str) -> None:
-    line = {
+def _print_ready(endpoints: Endpoints, token: str, login: Login | None) -> None:
+    line: dict[str, object] = {
         "ready": True,
         "home": endpoints.home,
         "api": endpoints.api,
@@ -156,5 +163,7 @@ def _print_ready(endpoints: Endpoints, token: str) -> None:
         "pki": endpoints.pki,
         "ca": endpoints.ca,
     }
+    if login is not None:
+        line["owner"] = {"username": login.username, "password": login.password.get_secret_value()}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()

@@ -11,7 +11,7 @@ random 256-bit secrets, so SHA-256 is enough: compared by digest, in constant ti
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
@@ -51,6 +51,10 @@ class AccessRule:
     """Base of the dependencies that say what a route needs; `states` is shown in reviews and tests."""
 
     states: str
+
+
+Rule = Callable[..., Awaitable[object]]
+"""An AccessRule as routers are given it: a dependency that lets a request through or raises."""
 
 
 class Public(AccessRule):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from iotistic.kernel.web.auth import BearerAuth
+from iotistic.kernel.web.auth import Rule
 from iotistic.telemetry.dead_letters.schemas import (
     Deleted,
     Letter,
@@ -19,8 +19,8 @@ from iotistic.telemetry.dead_letters.schemas import (
 from iotistic.telemetry.dead_letters.service import DeadLetterService
 
 
-def dead_letter_router(service: DeadLetterService, access: BearerAuth) -> APIRouter:
-    """Return the routes below `/dead-letters`; `access` says who may."""
+def dead_letter_router(service: DeadLetterService, access: Rule, change: Rule) -> APIRouter:
+    """Return the routes below `/dead-letters`; `access` says who may look, `change` who may replay and delete."""
     router = APIRouter(prefix="/dead-letters", tags=["dead letters"], dependencies=[Depends(access)])
 
     @router.get("", operation_id="list_dead_letters")
@@ -38,7 +38,7 @@ def dead_letter_router(service: DeadLetterService, access: BearerAuth) -> APIRou
         """Show one message with its payload as text, hex and base64."""
         return await service.one(letter_id)
 
-    @router.post("/replay", operation_id="replay_dead_letters")
+    @router.post("/replay", operation_id="replay_dead_letters", dependencies=[Depends(change)])
     async def replay_dead_letters(selection: Selection) -> Replayed:
         """Publish messages again on their topics, once the cause is mended.
 
@@ -46,7 +46,7 @@ def dead_letter_router(service: DeadLetterService, access: BearerAuth) -> APIRou
         """
         return await service.replay(selection)
 
-    @router.delete("", operation_id="delete_dead_letters")
+    @router.delete("", operation_id="delete_dead_letters", dependencies=[Depends(change)])
     async def delete_dead_letters(selection: Annotated[SelectionQuery, Query()]) -> Deleted:
         """Delete messages for good."""
         return await service.delete(selection)

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from iotistic.kernel.web.auth import BearerAuth
+from iotistic.kernel.web.auth import Rule
 from iotistic.telemetry.ledger.schemas import LedgerPage, LedgerQuery, ReceiptPage, ReceiptsQuery
 from iotistic.telemetry.ledger.service import LedgerService
 
 
-def ledger_router(service: LedgerService, access: BearerAuth) -> APIRouter:
+def ledger_router(service: LedgerService, access: Rule) -> APIRouter:
     """Return the routes below `/ledger`; `access` says who may."""
     router = APIRouter(prefix="/ledger", tags=["ledger"], dependencies=[Depends(access)])
 

@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from iotistic.kernel.web.app import until_stopping
-from iotistic.kernel.web.auth import BearerAuth
+from iotistic.kernel.web.auth import Rule
 from iotistic.telemetry.live.hub import LiveHub
 from iotistic.telemetry.live.stream import LabelBook, Labels, event_stream
 from iotistic.telemetry.live.subscription import LiveFilter
@@ -62,7 +62,7 @@ class Names(Protocol):
         ...
 
 
-def live_router(hub: LiveHub, names: Names, access: BearerAuth) -> APIRouter:
+def live_router(hub: LiveHub, names: Names, access: Rule) -> APIRouter:
     """Return the route `/stream`; `access` says who may watch."""
     router = APIRouter(dependencies=[Depends(access)], tags=["readings"])
     labels = LabelBook(names.labels)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from iotistic.kernel.web.auth import BearerAuth
+from iotistic.kernel.web.auth import Rule
 from iotistic.telemetry.query.csv_rows import MEDIA_TYPE, Cell, csv_text
 from iotistic.telemetry.query.model import Aggregate
 from iotistic.telemetry.query.parameters import (
@@ -46,7 +46,7 @@ _OR_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"sche
 _READING_COLUMNS = ("timestamp", "datapoint_id", "label", "unit", "value", "received_at")
 
 
-def query_router(service: QueryService, access: BearerAuth) -> APIRouter:
+def query_router(service: QueryService, access: Rule) -> APIRouter:
     """Return the routes below `/api/v1/telemetry` that read; `access` says who may."""
     router = APIRouter(dependencies=[Depends(access)])
     _add_device_routes(router, service)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
-from iotistic.kernel.web.auth import BearerAuth
+from iotistic.kernel.web.auth import Rule
 from iotistic.telemetry.query.routes import DeviceText
 from iotistic.telemetry.query.schemas import Datapoints, DeviceDetail
 from iotistic.telemetry.registry.schemas import (
@@ -22,11 +22,14 @@ Number = Annotated[int, Path(ge=1, le=64)]
 TemplateId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
-def registry_router(service: RegistryService, access: BearerAuth) -> APIRouter:
-    """Return the routes that register and change devices, templates and pins; `access` says who may."""
-    router = APIRouter(dependencies=[Depends(access)])
-    _add_device_routes(router, service)
-    _add_template_routes(router, service)
+def registry_router(service: RegistryService, access: Rule, change: Rule) -> APIRouter:
+    """Return the routes about devices, templates and pins; `access` says who may look, `change` who may change."""
+    changing = APIRouter(dependencies=[Depends(change)])
+    _add_device_routes(changing, service)
+    _add_template_routes(changing, service)
+    router = APIRouter()
+    router.include_router(changing)
+    _add_template_list(router, service, access)
     return router
 
 
@@ -52,11 +55,6 @@ def _add_device_routes(router: APIRouter, service: RegistryService) -> None:
 
 
 def _add_template_routes(router: APIRouter, service: RegistryService) -> None:
-    @router.get("/templates", operation_id="list_templates", tags=["templates"])
-    async def list_templates() -> Templates:
-        """List templates."""
-        return Templates(items=await service.templates())
-
     @router.post("/templates", operation_id="add_template", tags=["templates"], status_code=201)
     async def add_template(new: NewTemplate) -> Template:
         """Register a template."""
@@ -67,4 +65,15 @@ def _add_template_routes(router: APIRouter, service: RegistryService) -> None:
         """Replace a template's datapoints; one with the same label keeps its id and so its history."""
         return Datapoints(items=await service.set_datapoints(template_id, specs.items))
 
-    _ = list_templates, add_template, set_datapoints
+    _ = add_template, set_datapoints
+
+
+def _add_template_list(router: APIRouter, service: RegistryService, access: Rule) -> None:
+    @router.get(
+        "/templates", operation_id="list_templates", tags=["templates"], dependencies=[Depends(access)]
+    )
+    async def list_templates() -> Templates:
+        """List templates."""
+        return Templates(items=await service.templates())
+
+    _ = list_templates

@@ -6,6 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import numpy as np
+from pydantic import SecretStr
+
+from iotistic.control.access.addresses import ClientAddresses
+from iotistic.control.access.rules import Gate
+from iotistic.entrypoints.control.operator import OperatorOr
+from iotistic.kernel.web.attempts import FailedAttempts
 
 TOKEN = "iot_a-token-for-tests-only"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -13,6 +19,16 @@ MAC = "aabbccddee01"
 MINUTE_US = 60_000_000
 
 Row = tuple[datetime, int, int, float]
+
+
+def operator_gate() -> Gate:
+    """Let the operator of the tests in, and nobody else."""
+    return Gate(
+        callers=OperatorOr(SecretStr(TOKEN)),
+        devices=None,
+        addresses=ClientAddresses(),
+        attempts=FailedAttempts(),
+    )
 
 
 def at(text: str) -> datetime:

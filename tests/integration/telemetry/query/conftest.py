@@ -5,8 +5,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from api_builders import AUTH, TOKEN, Store
-from pydantic import SecretStr
+from api_builders import AUTH, Store, operator_gate
 
 from iotistic.entrypoints.api import PREFIX, create_api_app
 from iotistic.kernel.errors import Unavailable
@@ -50,7 +49,7 @@ async def hub(run_folder: Path):
 
 @pytest.fixture
 def app(pool, hub, publisher):
-    return create_api_app(pool, hub, publisher, operator=SecretStr(TOKEN))
+    return create_api_app(pool, hub, publisher, gate=operator_gate())
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from api_builders import AUTH, TOKEN
-from pydantic import SecretStr
+from api_builders import AUTH, operator_gate
 
 import iotistic
 from iotistic.entrypoints.api import PREFIX, create_api_app
@@ -40,7 +39,7 @@ async def test_the_api_survives_a_killed_database(own_postgres, hub, publisher):
     dsn = await own_postgres.start()
     settings = DatabaseSettings(database_url=dsn.url, database_password=dsn.password)
     pool = await create_pool(settings, application_name="test", min_size=0)
-    app = create_api_app(pool, hub, publisher, operator=SecretStr(TOKEN))
+    app = create_api_app(pool, hub, publisher, gate=operator_gate())
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(pool.terminate)
         server = await stack.enter_async_context(await serve(app, host="127.0.0.1", port=0))
