@@ -45,6 +45,8 @@ class Surroundings:
     save: Callable[[Record], Awaitable[None]] | None = None
     noticed: Callable[[], None] = lambda: None
     """Hears when something is not as it was at the look before: it is time to report."""
+    retargeted: Callable[[], None] = lambda: None
+    """Hears when there is another target."""
 
 
 @dataclass
@@ -86,6 +88,11 @@ class Reconciler:
         return self._target
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nothing can be done now."""
+        return self.standing.settled_at is not None and not self._under_way
+
+    @property
     def under_way(self) -> tuple[Action, ...]:
         """What is being done now."""
         return tuple(self._under_way)
@@ -94,6 +101,7 @@ class Reconciler:
         """Take a target; the newest always wins."""
         if target != self._target:
             self._record.retarget(target)
+            self._around.retargeted()
             self._target, self._retargeted = target, True
             self.standing.settled_at = None
         self._wake.set()

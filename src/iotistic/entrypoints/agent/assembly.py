@@ -16,10 +16,10 @@ from iotistic.agent.engines.docker.engine import DockerEngine
 from iotistic.agent.engines.port import Engine
 from iotistic.agent.health.checking import Checker
 from iotistic.agent.health.prober import Prober, tell_reconciler
-from iotistic.agent.reconcile.carrying_out import Executor
 from iotistic.agent.reconcile.locks import FileLocks
 from iotistic.agent.reconcile.reconciler import Reconciler, Surroundings
 from iotistic.agent.reconcile.record import Record
+from iotistic.agent.reporting.chronicle import Chronicle, ChroniclingExecutor
 from iotistic.agent.store.store import Store
 from iotistic.entrypoints.agent.engine_choice import EngineSettings, choose_engine
 from iotistic.kernel.errors import Unavailable
@@ -54,6 +54,7 @@ class Agent:
     reconciler: Reconciler
     locks: FileLocks
     around: Surroundings
+    chronicle: Chronicle
 
     def facts(self) -> Facts:
         """Return what a plan would be made with now."""
@@ -90,7 +91,7 @@ async def open_agent(
         settings = settings if adjusted is None else await adjusted(store)
         record = await store.record.load()
         record.held = await locks.regain(record.held)
-        health = Health(record)
+        health, chronicle = Health(record), Chronicle(time.time)
         leaving.push_async_callback(health.close)
         watermark = settings.disk_watermark_percent / 100
         around = Surroundings(
@@ -100,12 +101,14 @@ async def open_agent(
             health=health.of,
             save=store.record.save,
             noticed=noticed,
+            retargeted=chronicle.retargeted,
         )
         every_s = settings.reconciliation_interval_ms / 1000
-        reconciler = Reconciler(engine, Executor(engine, locks), record, around, look_every_s=every_s)
+        executor = ChroniclingExecutor(engine, locks, chronicle)
+        reconciler = Reconciler(engine, executor, record, around, look_every_s=every_s)
         health.watch(engine, reconciler)
         log.info("agent.opened", engine=engine.name, data=str(data))
-        yield Agent(engine, store, record, reconciler, locks, around)
+        yield Agent(engine, store, record, reconciler, locks, around, chronicle)
         await store.record.save(record)
 
 

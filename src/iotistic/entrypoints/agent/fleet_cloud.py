@@ -14,6 +14,7 @@ from iotistic.agent.link.telling import Teller
 from iotistic.agent.provisioning.model import ProvisioningRequest, ProvisioningStatus, address_of
 from iotistic.agent.provisioning.provisioner import Around as ProvisioningAround
 from iotistic.agent.provisioning.provisioner import Provisioner
+from iotistic.agent.reporting.chronicle import describe_facts
 from iotistic.agent.reporting.services import describe_apps
 from iotistic.agent.store.device import Identity
 from iotistic.agent.store.snapshots import StoredTarget
@@ -99,12 +100,20 @@ class CloudLine:
 
     def _state(self) -> Mapping[str, Any]:
         agent, in_force = self._agent, self._follower.in_force if self._follower else None
-        apps = describe_apps(agent.reconciler.target, agent.reconciler.standing.current, agent.facts())
-        return {"apps": apps, "is_online": True, "version": in_force.version if in_force else 0}
+        facts, standing = agent.facts(), agent.reconciler.standing
+        version = in_force.version if in_force else 0
+        return {
+            "apps": describe_apps(agent.reconciler.target, standing.current, facts),
+            "is_online": True,
+            "version": version,
+            "update": agent.chronicle.describe(version, facts, settled=agent.reconciler.is_settled),
+            "facts": describe_facts(agent.engine, facts),
+        }
 
     def _declare(self, target: Target) -> None:
         self._agent.reconciler.declare(target)
         self._declared.set()
+        self.noticed()
 
     async def _kept(self) -> Followed | None:
         kept = await self._agent.store.target.load()

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from iotistic.agent.engines.port import Engine
 from iotistic.agent.metrics.machine import Observer
 from iotistic.agent.metrics.model import Machine
 from iotistic.agent.reconcile.reconciler import Reconciler
 from iotistic.agent.reconcile.record import Record
+from iotistic.agent.reporting.chronicle import Chronicle, describe_facts
 from iotistic.agent.reporting.machine import describe_interfaces, describe_machine, local_ip
 from iotistic.agent.reporting.services import describe_apps
 from iotistic.entrypoints.catalogue import version
+from iotistic.planning.facts import Facts
 
 _OS_RELEASE = Path("/etc/os-release")
 _LOOK_EVERY_S = 30.0
@@ -30,6 +33,10 @@ class DeviceReport:
     wanted: Callable[[], Mapping[str, Any]]
     extra: Callable[[], Mapping[str, Any]] = dict[str, Any]
     """More fields of the state: health of endpoints, scenarios."""
+    chronicle: Chronicle | None = None
+    """What was done to reach the newest target; with `engine` and `facts`, it is told."""
+    engine: Engine | None = None
+    facts: Callable[[], Facts] | None = None
     clock: Callable[[], float] = time.time
     collect_processes: bool = True
     _machine: Machine | None = field(default=None, init=False)
@@ -53,7 +60,18 @@ class DeviceReport:
             "agent_version": version(),
             "local_ip": local_ip(machine.interfaces),
             "network_interfaces": describe_interfaces(machine.interfaces),
+            **self._update(wanted.get("version", 0)),
             **self.extra(),
+        }
+
+    def _update(self, version: object) -> dict[str, Any]:
+        if self.chronicle is None or self.engine is None or self.facts is None:
+            return {}
+        facts = self.facts()
+        settled = self.reconciler.is_settled
+        return {
+            "update": self.chronicle.describe(version, facts, settled=settled),
+            "facts": describe_facts(self.engine, facts),
         }
 
     def metrics(self) -> dict[str, Any]:
