@@ -1,0 +1,120 @@
+"""The loop behind rollouts: looks at each when it is due, in as many processes as there are.
+
+A look is one transaction under the lock of its rollout's row, so two processes never do the same, and one that
+is killed leaves nothing half done. Devices are told after the commit; one that is not told asks by itself.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from iotistic.control.devices.service import utc_now
+from iotistic.control.rollouts.looking import Look, Looker
+from iotistic.control.rollouts.settings import RolloutSettings
+from iotistic.control.rollouts.signals import Surroundings
+from iotistic.control.states.model import Target
+from iotistic.kernel.errors import IotisticError
+from iotistic.kernel.postgres.pool import database_errors
+
+log = structlog.get_logger()
+
+_RETRY_FIRST_S, _RETRY_MOST_S = 0.5, 10.0
+_TOLD_AT_ONCE = 20
+_TOLD_WITHIN_S = 20.0
+
+
+class RolloutEngine:
+    """Carries rollouts on until it is stopped."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        around: Surroundings,
+        settings: RolloutSettings,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._pool, self._around, self._settings, self._clock = pool, around, settings, clock
+        self._looker = Looker(around, batch=settings.rollout_batch, look_every_s=settings.rollout_look_s)
+        self._stopping, self._poked = asyncio.Event(), asyncio.Event()
+        self._is_failing = False
+
+    async def run(self) -> None:
+        """Run until `stop` is called; returns when the look in hand is done."""
+        pause_s = _RETRY_FIRST_S
+        while not self._stopping.is_set():
+            self._poked.clear()
+            try:
+                while await self.look_once() and not self._stopping.is_set():
+                    pass
+            except (IotisticError, asyncpg.PostgresError, TimeoutError) as exc:
+                self._note_failure(exc)
+                await self._rest(pause_s * random.uniform(0.5, 1))  # noqa: S311  jitter
+                pause_s = min(pause_s * 2, _RETRY_MOST_S)
+            else:
+                self._is_failing, pause_s = False, _RETRY_FIRST_S
+                await self._rest(self._settings.rollout_look_s)
+
+    def stop(self) -> None:
+        """Take up no further look."""
+        self._stopping.set()
+        self._poked.set()
+
+    def poke(self) -> None:
+        """Look soon: somebody in this process changed a rollout."""
+        self._poked.set()
+
+    async def look_once(self) -> bool:
+        """Look at one rollout that is due; say whether there was one. Raises DatabaseUnavailable."""
+        with database_errors():
+            async with self._pool.acquire() as db, db.transaction():
+                look = await self._looker.look(db, self._clock())
+        if look is None:
+            return False
+        self._log(look)
+        await self._announce(look.announce)
+        return True
+
+    async def _announce(self, targets: Sequence[tuple[UUID, Target]]) -> None:
+        announcer = self._around.announcer
+        if announcer is None or not targets:
+            return
+        several = asyncio.Semaphore(_TOLD_AT_ONCE)
+
+        async def tell(device: UUID, target: Target) -> None:
+            async with several:
+                with contextlib.suppress(IotisticError):
+                    await announcer.announce(str(device), target.version, target.etag)
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TOLD_WITHIN_S):
+                await asyncio.gather(*(tell(device, target) for device, target in targets))
+
+    def _log(self, look: Look) -> None:
+        for event in look.events:
+            if event.device_uuid is None:
+                log.info(
+                    "rollout.went_on",
+                    rollout_id=str(event.rollout_id),
+                    event_kind=event.kind,
+                    code=event.code,
+                )
+        if look.announce:
+            log.info("rollout.devices_changed", rollout_id=str(look.rollout.id), devices=len(look.announce))
+
+    def _note_failure(self, exc: Exception) -> None:
+        if not self._is_failing:
+            code = exc.code if isinstance(exc, IotisticError) else type(exc).__name__
+            log.warning("rollout.not_looked_at", code=code, reason=str(exc))
+        self._is_failing = True
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._poked.wait()

@@ -1,0 +1,120 @@
+"""What is known of many devices, read in three statements whatever their number."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import UUID
+
+from iotistic.control.devices.repository import Database
+from iotistic.control.rollouts.durations import Durations, Sample, learn
+from iotistic.control.rollouts.health import Told
+from iotistic.control.rollouts.rebuilding import HostFacts, read_apps
+
+# A device may report any version: what is not a whole number of a usual size is none.
+_VERSION = "CASE WHEN s.fields->>'version' ~ '^[0-9]{1,15}$' THEN (s.fields->>'version')::bigint END"
+REPORT = (
+    f"s.reported_at, {_VERSION} AS version, s.fields->'apps' AS apps, s.fields->'update' AS update, "
+    "s.fields->'facts' AS facts"
+)
+_DEVICES = (
+    "SELECT d.uuid, d.name, d.is_active, t.version AS in_force, t.etag, (t.draft IS NOT NULL) AS drafted, "  # noqa: S608  constant
+    "h.etag AS was_etag, p.rollout_id AS active_in, "
+    "s.fields->'storage_total' AS disk_total, s.fields->'storage_usage' AS disk_used, "
+    f"{REPORT} FROM fleet_devices d "
+    "LEFT JOIN device_targets t ON t.device_uuid = d.uuid "
+    "LEFT JOIN device_states s ON s.device_uuid = d.uuid "
+    f"LEFT JOIN device_target_history h ON h.device_uuid = d.uuid AND h.version = {_VERSION} "
+    "LEFT JOIN rollout_parts p ON p.device_uuid = d.uuid "
+    "AND p.state IN ('waiting', 'updating', 'watching', 'rolling_back') "
+    "WHERE d.uuid = ANY($1::uuid[]) ORDER BY d.uuid"
+)
+# The content by its mark: devices with the same target share it.
+_DOCUMENTS = (
+    "SELECT DISTINCT ON (etag) etag, document FROM ("
+    "SELECT etag, document FROM device_targets WHERE device_uuid = ANY($1::uuid[]) AND etag = ANY($2::text[]) "
+    "UNION ALL "
+    "SELECT etag, document FROM device_target_history WHERE device_uuid = ANY($1::uuid[]) AND etag = ANY($2::text[])"
+    ") AS documents ORDER BY etag"
+)
+_STEP_TIMES = "SELECT step, topic, seconds FROM rollout_step_times"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownDevice:
+    """One device, before a rollout."""
+
+    uuid: UUID
+    name: str
+    is_active: bool
+    in_force: int | None
+    etag: str | None
+    drafted: bool
+    was_etag: str | None
+    """The target that its report is about."""
+    active_in: UUID | None
+    told: Told
+    host: HostFacts
+    disk_free: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Devices and the targets that they have, by etag."""
+
+    devices: tuple[KnownDevice, ...]
+    contents: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+
+
+async def read_devices(db: Database, uuids: Sequence[UUID]) -> Known:
+    """Return what is known of devices."""
+    rows = await db.fetch(_DEVICES, list(uuids))
+    devices = tuple(_device(row) for row in rows)
+    etags = {etag for one in devices for etag in (one.etag, one.was_etag) if etag is not None}
+    documents = await db.fetch(_DOCUMENTS, list(uuids), sorted(etags))
+    return Known(devices, {row["etag"]: content_of(row["document"]) for row in documents})
+
+
+async def read_durations(db: Database, sizes: Mapping[str, int]) -> Durations:
+    """Return how long steps take, as far as devices have told."""
+    rows = await db.fetch(_STEP_TIMES)
+    told = [Sample(row["step"], row["topic"], seconds) for row in rows for seconds in row["seconds"]]
+    return Durations(learn(told), sizes)
+
+
+def content_of(document: str) -> dict[str, Any]:
+    """Return {apps, config, options?} of a target as devices get it."""
+    read = cast("dict[str, Any]", json.loads(document))
+    return {name: read[name] for name in ("apps", "config", "options") if name in read}
+
+
+def told_of(row: Mapping[str, Any]) -> Told:
+    """Return what a device told, from a row with `REPORT`."""
+    update = _json(row["update"])
+    return Told(
+        version=row["version"],
+        reported_at=row["reported_at"],
+        services=read_apps(_json(row["apps"])),
+        update=cast("dict[str, Any]", update) if isinstance(update, dict) else {},
+    )
+
+
+def _device(row: Mapping[str, Any]) -> KnownDevice:
+    same = ("uuid", "name", "is_active", "in_force", "etag", "drafted", "was_etag", "active_in")
+    return KnownDevice(
+        **{name: row[name] for name in same},
+        told=told_of(row),
+        host=HostFacts.read(_json(row["facts"])),
+        disk_free=_free((row["disk_total"], row["disk_used"])),
+    )
+
+
+def _free(told: Iterable[str | None]) -> int | None:
+    total, used = map(_json, told)
+    if isinstance(total, int | float) and isinstance(used, int | float):
+        return max(int(total - used), 0)
+    return None
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
