@@ -5,7 +5,7 @@ nothing; the bank costs the same for one stream as for a hundred, and numpy's me
 """
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from iotistic.detection.constants import DEFAULTS, Constants
@@ -114,12 +114,15 @@ class Watches:
         most: int = 256,
         bank_from: int = BANK_FROM,
         constants: Constants = DEFAULTS,
+        streams: Callable[[], Streams] | None = None,
     ) -> None:
+        """`streams` makes others than those of this module, such as ones with forecasts; they are never banked."""
         self.thresholds, self._most, self._bank_from = thresholds, most, bank_from
         self._constants = constants
         self._places: dict[str, int] = {}
         self._raws: dict[str, float] = {}
-        self._streams: Streams = Singles()
+        self._streams: Streams = streams() if streams else Singles()
+        self._banked = False
         self.refused = 0
         """Samples of streams that there was no room for."""
 
@@ -137,7 +140,7 @@ class Watches:
     @property
     def is_banked(self) -> bool:
         """Whether they are stepped together."""
-        return not isinstance(self._streams, Singles)
+        return self._banked
 
     def put(self, stream: str, detector: Detector) -> bool:
         """Let a stream go on from a detector's state; False when there is no room."""
@@ -189,7 +192,7 @@ class Watches:
             place = self._places[stream] = len(self._places)
             self._raws[stream] = 0.0
             self._streams.put(place, Detector(self._constants))
-            if len(self._places) == self._bank_from:
+            if len(self._places) == self._bank_from and isinstance(self._streams, Singles):
                 self._move()
         return place
 
@@ -202,7 +205,7 @@ class Watches:
         streams: Streams = banked.Banked(self._constants)
         for place in self._places.values():
             streams.put(place, self._streams.detector(place))
-        self._streams = streams
+        self._streams, self._banked = streams, True
 
 
 def _rounds(samples: Iterable[Sample]) -> list[dict[str, Sample]]:
