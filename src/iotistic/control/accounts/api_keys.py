@@ -20,6 +20,7 @@ from iotistic.control.access.model import (
 )
 from iotistic.control.accounts.model import ApiKey, KeyUnknown, ScopeTooWide
 from iotistic.control.accounts.tokens import API_KEY
+from iotistic.control.audit.port import NO_TRAIL, Severity, Trail
 from iotistic.kernel.postgres.pool import database_errors
 from iotistic.kernel.web.auth import digest
 
@@ -41,9 +42,10 @@ class NewApiKey:
 class ApiKeyService:
     """Makes, lists, revokes and recognises keys."""
 
-    def __init__(self, pool: asyncpg.Pool, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, clock: Callable[[], datetime], trail: Trail = NO_TRAIL) -> None:
         self._pool = pool
         self._clock = clock
+        self._trail = trail
 
     async def create(
         self, name: str, scopes: frozenset[Permission], expires_in: timedelta | None, *, by: UserPrincipal
@@ -54,19 +56,22 @@ class ApiKeyService:
         now = self._clock()
         secret = API_KEY.make()
         with database_errors():
-            row = await self._pool.fetchrow(
-                "INSERT INTO api_keys (id, digest, name, user_id, scopes, created_at, expires_at) "  # noqa: S608  constant
-                f"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING {_COLUMNS}",
-                secret.id,
-                secret.digest,
-                name,
-                by.user_id,
-                sorted(scopes),
-                now,
-                now + expires_in if expires_in else None,
-            )
+            async with self._pool.acquire() as connection, connection.transaction():
+                row = await connection.fetchrow(
+                    "INSERT INTO api_keys (id, digest, name, user_id, scopes, created_at, expires_at) "  # noqa: S608  constant
+                    f"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING {_COLUMNS}",
+                    secret.id,
+                    secret.digest,
+                    name,
+                    by.user_id,
+                    sorted(scopes),
+                    now,
+                    now + expires_in if expires_in else None,
+                )
+                key = _key(row)
+                await self._trail.record(connection, by, "api_key.created", ("api-key", key.id), after=key)
         log.info("api_key.created", key_id=secret.id, by=by.name)
-        return NewApiKey(_key(row), secret.shown)
+        return NewApiKey(key, secret.shown)
 
     async def list_all(self) -> list[ApiKey]:
         """Return every key, newest first; a thousand at most."""
@@ -79,16 +84,26 @@ class ApiKeyService:
     async def revoke(self, key_id: str, *, by: UserPrincipal) -> ApiKey:
         """End a key now. Raises KeyUnknown."""
         with database_errors():
-            row = await self._pool.fetchrow(
-                "UPDATE api_keys SET revoked_at = coalesce(revoked_at, $2) "  # noqa: S608  constant
-                f"WHERE id = $1 RETURNING {_COLUMNS}",
-                key_id,
-                self._clock(),
-            )
-        if row is None:
-            raise KeyUnknown(id=key_id)
+            async with self._pool.acquire() as connection, connection.transaction():
+                row = await connection.fetchrow(
+                    "UPDATE api_keys SET revoked_at = coalesce(revoked_at, $2) "  # noqa: S608  constant
+                    f"WHERE id = $1 RETURNING {_COLUMNS}",
+                    key_id,
+                    self._clock(),
+                )
+                if row is None:
+                    raise KeyUnknown(id=key_id)
+                key = _key(row)
+                await self._trail.record(
+                    connection,
+                    by,
+                    "api_key.revoked",
+                    ("api-key", key_id),
+                    after=key,
+                    severity=Severity.WARNING,
+                )
         log.info("api_key.revoked", key_id=key_id, by=by.name)
-        return _key(row)
+        return key
 
     async def find(self, presented: str) -> ApiKeyPrincipal | None:
         """Return whose key this is; None when it is not valid now, or its maker's account is closed."""

@@ -20,6 +20,7 @@ from iotistic.control.accounts.service import UserService
 from iotistic.control.accounts.sessions import SessionService
 from iotistic.control.accounts.settings import AccountSettings
 from iotistic.control.accounts.tokens import AccessTokens
+from iotistic.control.audit.port import NO_TRAIL, Trail
 from iotistic.kernel.web.attempts import FailedAttempts
 
 
@@ -47,15 +48,19 @@ class AccountDesk:
         addresses: ClientAddresses,
         *,
         counts: Storage | None = None,
+        trail: Trail = NO_TRAIL,
         clock: Callable[[], datetime] = utc_now,
     ) -> "AccountDesk":
-        """Build it; `counts` (from shared_counts.py) is where several processes count logins together."""
+        """Build it; `counts` (from shared_counts.py) is where several processes count logins together.
+
+        `trail` is told of logins, and of changes of users, sessions and keys.
+        """
         passwords = Passwords(threads=settings.password_threads, queue=settings.password_queue)
         access_tokens = AccessTokens(
             settings.jwt_secret, lifetime=timedelta(minutes=settings.access_token_minutes)
         )
         brake = Brake(settings, counts)
-        api_keys = ApiKeyService(pool, clock=clock)
+        api_keys = ApiKeyService(pool, clock=clock, trail=trail)
         return cls(
             passwords=passwords,
             sessions=SessionService(
@@ -65,6 +70,7 @@ class AccountDesk:
                 brake=brake,
                 lifetime=timedelta(days=settings.session_days),
                 clock=clock,
+                trail=trail,
             ),
             users=UserService(
                 pool,
@@ -72,6 +78,7 @@ class AccountDesk:
                 brake=brake,
                 password_min_length=settings.password_min_length,
                 clock=clock,
+                trail=trail,
             ),
             api_keys=api_keys,
             identities=Identities(pool, access_tokens=access_tokens, api_keys=api_keys, clock=clock),

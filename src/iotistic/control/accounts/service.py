@@ -32,6 +32,7 @@ from iotistic.control.accounts.model import (
 from iotistic.control.accounts.passwords import Passwords
 from iotistic.control.accounts.policy import check_email, check_password, check_username
 from iotistic.control.accounts.repository import Database
+from iotistic.control.audit.port import NO_TRAIL, Severity, Trail
 from iotistic.kernel.postgres.pool import database_errors
 
 log = structlog.get_logger()
@@ -63,12 +64,14 @@ class UserService:
         brake: Brake,
         password_min_length: int,
         clock: Callable[[], datetime],
+        trail: Trail = NO_TRAIL,
     ) -> None:
         self._pool = pool
         self._passwords = passwords
         self._brake = brake
         self._least = password_min_length
         self._clock = clock
+        self._trail = trail
 
     async def list_all(self) -> list[User]:
         """Return every account by name."""
@@ -90,7 +93,9 @@ class UserService:
         self._check(password, user.username, user.email, user.full_name)
         hashed = await self._passwords.hash(password)
         with database_errors():
-            made = await repository.add(self._pool, user, hashed, self._clock())
+            async with self._pool.acquire() as connection, connection.transaction():
+                made = await repository.add(connection, user, hashed, self._clock())
+                await self._trail.record(connection, by, "user.created", ("user", made.id), after=made)
         log.info("user.created", user_id=str(made.id), role=made.role, by=by.name)
         return made
 
@@ -121,6 +126,15 @@ class UserService:
         now = self._clock()
         changed = _known(await repository.change(db, user_id, values, now))
         await self._require_an_owner(db, instead_of=user)
+        await self._trail.record(
+            db,
+            by,
+            "user.changed",
+            ("user", user_id),
+            before=user,
+            after=changed,
+            severity=Severity.INFO if role is user.role else Severity.WARNING,
+        )
         if not changed.is_active:
             await session_repository.end_all(db, user_id, EndReason.DEACTIVATED, now)
         return changed
@@ -134,6 +148,9 @@ class UserService:
                 await repository.lock_owners(connection)
                 user = await self._manageable(connection, user_id, by)
                 await repository.delete(connection, user_id)
+                await self._trail.record(
+                    connection, by, "user.deleted", ("user", user_id), before=user, severity=Severity.WARNING
+                )
                 await self._require_an_owner(connection, instead_of=user)
         log.info("user.deleted", user_id=str(user_id), by=by.name)
 
@@ -160,10 +177,19 @@ class UserService:
             known = await repository.password_hash(self._pool, caller.user_id)
         fits, _ = await self._passwords.verify(current, known)
         if not fits:
+            with database_errors():
+                await self._trail.record(
+                    self._pool,
+                    caller,
+                    "password.change_refused",
+                    ("user", user.id),
+                    severity=Severity.WARNING,
+                    origin=origin,
+                )
             raise CurrentPasswordWrong(hint="an owner can set a new one")
         await self._brake.succeeded(caller.username, origin.site)
         self._check(new, user.username, user.email, user.full_name)
-        await self._replace(user, new, must_change=False, but=caller.session_id)
+        await self._replace(user, new, must_change=False, but=caller.session_id, by=caller)
         log.info("password.changed", user_id=str(caller.user_id))
 
     async def reset_password(self, user_id: UUID, *, by: UserPrincipal) -> GivenPassword:
@@ -177,11 +203,13 @@ class UserService:
             raise OwnAccount(hint="POST /auth/change-password")
         user = await self.find(user_id)
         password = generated_password()
-        await self._replace(user, password.get_secret_value(), must_change=True, but=None)
+        await self._replace(user, password.get_secret_value(), must_change=True, but=None, by=by)
         log.info("password.reset", user_id=str(user_id), by=by.name)
         return GivenPassword(await self.find(user_id), password)
 
-    async def _replace(self, user: User, password: str, *, must_change: bool, but: UUID | None) -> None:
+    async def _replace(
+        self, user: User, password: str, *, must_change: bool, but: UUID | None, by: UserPrincipal
+    ) -> None:
         hashed = await self._passwords.hash(password)
         now = self._clock()
         with database_errors():
@@ -189,6 +217,8 @@ class UserService:
                 await repository.lock(connection, user.id)
                 await repository.set_password(connection, user.id, hashed, must_change=must_change, now=now)
                 await session_repository.end_all(connection, user.id, EndReason.PASSWORD, now, but=but)
+                action = "password.reset" if must_change else "password.changed"
+                await self._trail.record(connection, by, action, ("user", user.id), severity=Severity.WARNING)
 
     def _check(self, password: str, *names: str) -> None:
         check_password(password, least=self._least, names=names)

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from iotistic.control.access.model import UserPrincipal
 from iotistic.control.accounts import repository, session_repository
-from iotistic.control.accounts.brake import Brake
+from iotistic.control.accounts.brake import Brake, TooManyLogins
 from iotistic.control.accounts.model import (
     EndReason,
     LoginRefused,
@@ -37,6 +37,8 @@ from iotistic.control.accounts.model import (
 from iotistic.control.accounts.passwords import Passwords
 from iotistic.control.accounts.repository import Database
 from iotistic.control.accounts.tokens import REFRESH, AccessTokens
+from iotistic.control.audit.port import NO_TRAIL, Severity, Subject, Trail
+from iotistic.control.audit.seldom import Seldom
 from iotistic.kernel.postgres.pool import database_errors
 from iotistic.kernel.web.auth import digest
 
@@ -69,6 +71,7 @@ class SessionService:
         lifetime: timedelta,
         clock: Callable[[], datetime],
         failure_s: float = _FAILURE_S,
+        trail: Trail = NO_TRAIL,
     ) -> None:
         """`failure_s`: a refused login takes at least so long, whatever it was refused for."""
         self._pool = pool
@@ -78,10 +81,16 @@ class SessionService:
         self._lifetime = lifetime
         self._clock = clock
         self._failure_s = failure_s
+        self._trail = trail
+        self._seldom = Seldom()
 
     async def login(self, name: str, password: str, origin: Origin) -> Tokens:
         """Begin a session. Raises LoginRefused, TooManyLogins, HashingBusy."""
-        await self._brake.attempt(name, origin.site)
+        try:
+            await self._brake.attempt(name, origin.site)
+        except TooManyLogins:
+            await self._note_brake(origin)
+            raise
         at_least = asyncio.create_task(asyncio.sleep(self._failure_s))
         try:
             tokens = await self._login(name.strip(), password, origin)
@@ -101,10 +110,29 @@ class SessionService:
         user, known = found or (None, None)
         fits, better = await self._passwords.verify(password, known)
         if not fits or user is None or known is None:
+            # Who was meant is told only where the name is one: what is typed there may be a password.
+            subject = ("user", user.id) if user else ("user", "unknown")
+            with database_errors():
+                await self._note_refusal(self._pool, subject, origin)
             return None
         with database_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 return await self._start(connection, user, known=known, better=better, origin=origin)
+
+    async def _note_refusal(self, db: Database, subject: Subject, origin: Origin) -> None:
+        await self._trail.record(db, None, "login.refused", subject, severity=Severity.WARNING, origin=origin)
+
+    async def _note_brake(self, origin: Origin) -> None:
+        if self._seldom.is_due(origin.site):
+            with database_errors():
+                await self._trail.record(
+                    self._pool,
+                    None,
+                    "login.braked",
+                    ("address", origin.site),
+                    severity=Severity.WARNING,
+                    origin=origin,
+                )
 
     async def _start(
         self, db: Database, user: User, *, known: str, better: str | None, origin: Origin
@@ -113,12 +141,16 @@ class SessionService:
         locked = await repository.lock(db, user.id)
         # Between our look and now the account may have been closed, or its password changed.
         if locked is None or not locked.is_active or await repository.password_hash(db, user.id) != known:
+            await self._note_refusal(db, ("user", user.id), origin)
             return None
         if better:
             await repository.upgrade_hash(db, user.id, known, better)
         await repository.logged_in(db, user.id, now)
         session_id = await session_repository.open_session(
             db, user.id, origin, expires_at=now + self._lifetime, now=now
+        )
+        await self._trail.record(
+            db, f"user:{user.id}", "login.succeeded", ("session", session_id), origin=origin
         )
         return await self._issue(db, locked, session_id, now)
 
@@ -162,6 +194,14 @@ class SessionService:
         if token and token.used_at and now - token.used_at < RACE:
             return RefreshRaced(hint="if you have no newer token, log in again")
         await session_repository.end(db, session.id, session.user_id, EndReason.REUSE, now)
+        await self._trail.record(
+            db,
+            None,
+            "session.token_reused",
+            ("session", session.id),
+            severity=Severity.CRITICAL,
+            details={"user_id": session.user_id},
+        )
         log.warning("session.token_reused", user_id=str(session.user_id), session_id=str(session.id))
         return RefreshRefused(
             "this refresh token was used before: it may have been stolen, so its session has been ended",
@@ -193,18 +233,31 @@ class SessionService:
     ) -> None:
         """End one of the caller's own sessions. Raises SessionUnknown."""
         with database_errors():
-            if not await session_repository.end(
-                self._pool, session_id, caller.user_id, reason, self._clock()
-            ):
-                raise SessionUnknown
+            async with self._pool.acquire() as connection, connection.transaction():
+                if not await session_repository.end(
+                    connection, session_id, caller.user_id, reason, self._clock()
+                ):
+                    raise SessionUnknown
+                await self._trail.record(
+                    connection, caller, "session.ended", ("session", session_id), details={"reason": reason}
+                )
         log.info("session.ended", user_id=str(caller.user_id), session_id=str(session_id), reason=reason)
 
     async def end_all(self, caller: UserPrincipal) -> int:
         """End all of the caller's sessions, this one too; return how many."""
         with database_errors():
-            return await session_repository.end_all(
-                self._pool, caller.user_id, EndReason.LOGOUT, self._clock()
-            )
+            async with self._pool.acquire() as connection, connection.transaction():
+                count = await session_repository.end_all(
+                    connection, caller.user_id, EndReason.LOGOUT, self._clock()
+                )
+                await self._trail.record(
+                    connection,
+                    caller,
+                    "session.all_ended",
+                    ("user", caller.user_id),
+                    details={"count": count},
+                )
+        return count
 
     async def list_open(self, caller: UserPrincipal) -> list[Session]:
         """Return the caller's sessions."""

@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 from pydantic import Field
 
+from iotistic.control.audit.port import NO_TRAIL, Actor, Severity, Trail
 from iotistic.control.devices import repository
 from iotistic.control.devices.keys import digest_of, is_key, make_api_key
 from iotistic.control.devices.model import (
@@ -24,6 +25,7 @@ from iotistic.control.devices.model import (
     RotatedTooOften,
 )
 from iotistic.control.devices.repository import Database
+from iotistic.control.why.port import NO_DECISIONS, About, Decisions
 from iotistic.kernel.postgres.pool import database_errors
 from iotistic.kernel.settings import Settings
 
@@ -62,9 +64,16 @@ class DeviceService:
     """The use cases around devices that stand already."""
 
     def __init__(
-        self, pool: asyncpg.Pool, settings: DeviceKeySettings, *, clock: Callable[[], datetime] = utc_now
+        self,
+        pool: asyncpg.Pool,
+        settings: DeviceKeySettings,
+        *,
+        trail: Trail = NO_TRAIL,
+        decisions: Decisions = NO_DECISIONS,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._pool, self._settings, self._clock = pool, settings, clock
+        self._trail, self._decisions = trail, decisions
 
     async def recognise(self, uuid: str, api_key: str) -> ApiKey:
         """Return the key that a device shows, when it is good. Raises DeviceKeyUnknown, DeviceUnknown, DeviceInactive."""
@@ -73,7 +82,9 @@ class DeviceService:
             found = await repository.key_of(self._pool, uuid, presented)
             if found is None or not is_key(found[0].digest, presented) or not found[0].is_good(self._clock()):
                 await self.explain(uuid)
-                raise DeviceKeyUnknown(hint="rotate, or register again with a proof of the private key")
+                refusal = DeviceKeyUnknown(hint="rotate, or register again with a proof of the private key")
+                await self._decisions.refused(self._pool, refusal, device=uuid, source="devices")
+                raise refusal
         if not found[1]:
             raise DeviceInactive(uuid=uuid)
         return found[0]
@@ -113,32 +124,43 @@ class DeviceService:
         """Make a new key; those before are good until the grace period ends. Raises RotatedTooOften, DeviceUnknown."""
         now, api_key = self._clock(), make_api_key()
         old_valid_until = now + timedelta(days=self._settings.device_key_grace_days)
+        key = self._fresh(api_key, "rotation", now)
         with database_errors():
-            async with self._pool.acquire() as db, db.transaction():
-                await repository.lock(db, uuid)
-                if await repository.find(db, uuid) is None:
-                    raise DeviceUnknown(uuid=uuid)
-                self._brake(await repository.keys_of(db, uuid), now)
-                await repository.end_keys(db, uuid, old_valid_until)
-                await repository.forget_keys(db, uuid, now - _HISTORY)
-                key = self._fresh(api_key, "rotation", now)
-                await repository.add_key(db, uuid, key)
+            try:
+                async with self._pool.acquire() as db, db.transaction():
+                    await self._replace(db, uuid, key, old_valid_until)
+            except RotatedTooOften as exc:
+                await self._decisions.refused(self._pool, exc, device=uuid, source="devices")
+                raise
         log.info("device.key_rotated", device_uuid=uuid, old_valid_until=old_valid_until.isoformat())
         return NewKey(api_key, key.due_at or now, old_valid_until)
+
+    async def _replace(self, db: Database, uuid: str, key: ApiKey, old_valid_until: datetime) -> None:
+        await repository.lock(db, uuid)
+        if await repository.find(db, uuid) is None:
+            raise DeviceUnknown(uuid=uuid)
+        self._brake(await repository.keys_of(db, uuid), key.created_at)
+        await repository.end_keys(db, uuid, old_valid_until)
+        await repository.forget_keys(db, uuid, key.created_at - _HISTORY)
+        await repository.add_key(db, uuid, key)
+        ends = {"old_valid_until": old_valid_until}
+        await self._trail.record(db, f"device:{uuid}", "device.key_rotated", ("device", uuid), details=ends)
 
     async def keys(self, uuid: str, *, limit: int = 20) -> list[ApiKey]:
         """Return the keys that a device has and had, the newest first."""
         with database_errors():
             return await repository.keys_of(self._pool, uuid, limit=limit)
 
-    async def revoke_keys(self, uuid: str) -> None:
+    async def revoke_keys(self, uuid: str, *, by: Actor | str = "service") -> None:
         """Take every key from a device at once. Raises DeviceUnknown."""
         with database_errors():
             await self.explain(uuid)
-            await repository.end_keys(self._pool, uuid, self._clock())
+            async with self._pool.acquire() as db, db.transaction():
+                await repository.end_keys(db, uuid, self._clock())
+                await self._note(db, uuid, "device.keys_revoked", by)
         log.warning("device.keys_revoked", device_uuid=uuid)
 
-    async def remove(self, uuid: str) -> None:
+    async def remove(self, uuid: str, *, by: Actor | str | None = None) -> None:
         """Remove a device with everything that it owns. Raises DeviceUnknown."""
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
@@ -146,7 +168,14 @@ class DeviceService:
                 await repository.lock_tally(db)
                 if not await repository.remove(db, uuid):
                     raise DeviceUnknown(uuid=uuid)
+                await self._note(db, uuid, "device.removed", by or f"device:{uuid}")
         log.info("device.removed", device_uuid=uuid)
+
+    async def _note(self, db: Database, uuid: str, code: str, by: Actor | str) -> None:
+        """Write down, in the transaction of the change, what keeps a device away from now on."""
+        await self._trail.record(db, by, code, ("device", uuid), severity=Severity.WARNING)
+        facts = {"by": by if isinstance(by, str) else by.name}
+        await self._decisions.decided(db, About.OFFLINE, code, device=uuid, facts=facts, source="devices")
 
     def _fresh(self, api_key: str, origin: str, now: datetime) -> ApiKey:
         due_at = now + timedelta(days=self._settings.device_key_life_days)

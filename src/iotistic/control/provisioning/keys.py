@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 
 from iotistic.contracts.provisioning.fields import parse_uuid
+from iotistic.control.audit.port import NO_TRAIL, Severity, Trail
 from iotistic.control.devices.keys import digest_of, is_key
 from iotistic.control.devices.repository import Database
 from iotistic.control.devices.service import utc_now
@@ -29,8 +30,10 @@ _BYTES = 32
 class ProvisioningKeys:
     """The use cases around provisioning keys."""
 
-    def __init__(self, pool: asyncpg.Pool, *, clock: Callable[[], datetime] = utc_now) -> None:
-        self._pool, self._clock = pool, clock
+    def __init__(
+        self, pool: asyncpg.Pool, *, trail: Trail = NO_TRAIL, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._pool, self._trail, self._clock = pool, trail, clock
 
     async def create(
         self,
@@ -44,17 +47,21 @@ class ProvisioningKeys:
         """Make a key; return it in plain, which nobody can a second time, and what is kept of it."""
         plain = secrets.token_hex(_BYTES)
         with database_errors():
-            key = await key_rows.add(
-                self._pool,
-                prefix=plain[:_PREFIX],
-                digest=digest_of(plain),
-                fleet_id=fleet_id,
-                description=description,
-                max_uses=max_uses,
-                created_by=created_by,
-                now=self._clock(),
-                lives=lives,
-            )
+            async with self._pool.acquire() as db, db.transaction():
+                key = await key_rows.add(
+                    db,
+                    prefix=plain[:_PREFIX],
+                    digest=digest_of(plain),
+                    fleet_id=fleet_id,
+                    description=description,
+                    max_uses=max_uses,
+                    created_by=created_by,
+                    now=self._clock(),
+                    lives=lives,
+                )
+                await self._trail.record(
+                    db, created_by, "provisioning_key.created", ("provisioning-key", key.id), after=key
+                )
         log.info("provisioning_key.created", key_id=key.id, fleet_id=fleet_id, created_by=created_by)
         return plain, key
 
@@ -66,9 +73,18 @@ class ProvisioningKeys:
     async def revoke(self, key_id: str, reason: str | None, *, revoked_by: str) -> ProvisioningKey:
         """Let a key be good no more; revoking again changes nothing. Raises ProvisioningKeyMissing."""
         with database_errors():
-            key = await key_rows.revoke(self._pool, parse_uuid(key_id), reason, self._clock())
-        if key is None:
-            raise ProvisioningKeyMissing(keyId=key_id)
+            async with self._pool.acquire() as db, db.transaction():
+                key = await key_rows.revoke(db, parse_uuid(key_id), reason, self._clock())
+                if key is None:
+                    raise ProvisioningKeyMissing(keyId=key_id)
+                await self._trail.record(
+                    db,
+                    revoked_by,
+                    "provisioning_key.revoked",
+                    ("provisioning-key", key.id),
+                    after=key,
+                    severity=Severity.WARNING,
+                )
         log.info("provisioning_key.revoked", key_id=key.id, revoked_by=revoked_by)
         return key
 

@@ -19,6 +19,7 @@ import structlog
 
 from iotistic.contracts.provisioning import keys as crypto
 from iotistic.contracts.provisioning.requests import RegisterRequest
+from iotistic.control.audit.port import NO_TRAIL, Severity, Trail
 from iotistic.control.devices import repository as devices
 from iotistic.control.devices.keys import check_strength, digest_of, is_key
 from iotistic.control.devices.model import Device, NewDevice
@@ -37,6 +38,8 @@ from iotistic.control.provisioning.model import (
     ProvisioningKey,
 )
 from iotistic.control.provisioning.proving import live_challenge, signer_of
+from iotistic.control.why.port import NO_DECISIONS, Decisions
+from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.postgres.pool import database_errors
 
 log = structlog.get_logger()
@@ -88,6 +91,8 @@ class Surroundings:
     offer: Offer
     plan: Plan
     targets: Targets
+    trail: Trail = NO_TRAIL
+    decisions: Decisions = NO_DECISIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +120,26 @@ class Registrar:
         Raises KeyInvalid, DeviceKeyWeak, IdempotencyInvalid, KeyUnknown, KeyRevoked, KeyExpired, KeyUsedUp,
         DeviceLimit, DeviceExists, ProofRefused.
         """
+        try:
+            granted = await self._register(request, name)
+        except IotisticError as exc:
+            with database_errors():
+                await self._around.decisions.refused(
+                    self._pool, exc, device=request.uuid, source="provisioning"
+                )
+            raise
+        event = "device.registration_retold" if granted.is_retold else "device.registered"
+        log.info(event, device_uuid=request.uuid, fleet_id=granted.device.fleet_id)
+        return granted
+
+    async def _register(self, request: RegisterRequest, name: str) -> Granted:
         check_strength(request.device_api_key)
         public_key = crypto.read_csr(request.csr) if request.csr else None
         asked = _Asked(request, _checked_name(name, request), public_key)
         with database_errors():
             is_challenged = request.proof is not None and await self._took_challenge(request)
             async with self._pool.acquire() as db, db.transaction():
-                granted = await self._decide(db, asked, is_challenged=is_challenged)
-        event = "device.registration_retold" if granted.is_retold else "device.registered"
-        log.info(event, device_uuid=request.uuid, fleet_id=granted.device.fleet_id)
-        return granted
+                return await self._decide(db, asked, is_challenged=is_challenged)
 
     async def _took_challenge(self, request: RegisterRequest) -> bool:
         """Use up the challenge that a proof is about, whatever becomes of the registration."""
@@ -147,8 +162,9 @@ class Registrar:
         self._require_proof(asked, known, is_challenged=is_challenged)
         key.require_valid(self._clock())
         await self._around.certificates.revoke_all(db, uuid)
-        device = await devices.describe(db, _described(asked.request, device.fleet_id))
-        return await self._install(db, asked, device, key)
+        described = await devices.describe(db, _described(asked.request, device.fleet_id))
+        await self._note(db, "device.registered_again", described, key, before=device)
+        return await self._install(db, asked, described, key)
 
     async def _is_again(self, db: Database, asked: _Asked, known: rows.Registration) -> bool:
         """Say whether this is the registration that stands. With keys, only until they were proven once."""
@@ -180,7 +196,22 @@ class Registrar:
             )
         await self._around.provisioning_keys.take_use(db, key)
         device = await devices.add(db, _described(asked.request, key.fleet_id), self._clock())
+        await self._note(db, "device.registered", device, key)
         return await self._install(db, asked, device, key)
+
+    async def _note(
+        self, db: Database, action: str, device: Device, key: ProvisioningKey, *, before: Device | None = None
+    ) -> None:
+        await self._around.trail.record(
+            db,
+            f"device:{device.uuid}",
+            action,
+            ("device", device.uuid),
+            before=before,
+            after=device,
+            severity=Severity.INFO if before is None else Severity.WARNING,
+            details={"provisioning_key_id": key.id},
+        )
 
     async def _install(self, db: Database, asked: _Asked, device: Device, key: ProvisioningKey) -> Granted:
         """Give a device its credentials, in the place of any that it had."""
