@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import asyncpg
 import structlog
 
+from iotistic.control.audit.port import NO_EVENTS, NO_TRAIL, Events, Trail
 from iotistic.control.devices.keys import digest_of, is_key, prefix_of
 from iotistic.control.devices.model import DeviceInactive, DeviceKeyUnknown, DeviceUnknown
 from iotistic.control.devices.repository import Database
@@ -28,11 +29,14 @@ from iotistic.control.states.model import (
     Standing,
     Target,
     TargetChanged,
+    TargetInvalid,
+    TargetTooLarge,
     VersionUnknown,
     checked,
     first_target,
     make_target,
 )
+from iotistic.control.why.port import NO_DECISIONS, About, Decisions
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.postgres.pool import database_errors
 
@@ -79,9 +83,13 @@ class StateService:
         *,
         announcer: Announcer | None = None,
         witness: Witness | None = None,
+        trail: Trail = NO_TRAIL,
+        events: Events = NO_EVENTS,
+        decisions: Decisions = NO_DECISIONS,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._pool, self._devices, self._announcer, self._clock = pool, devices, announcer, clock
+        self._trail, self._events, self._decisions = trail, events, decisions
         self._witness = witness
 
     async def poll(self, uuid: str, api_key: str, etags: list[str]) -> PollAnswer:
@@ -91,7 +99,9 @@ class StateService:
             found = await repository.poll(self._pool, uuid, prefix_of(presented), self._clock(), etags)
             if found is None or not is_key(found.digest, presented):
                 await self._devices.explain(uuid)
-                raise DeviceKeyUnknown
+                refusal = DeviceKeyUnknown()
+                await self._decisions.refused(self._pool, refusal, device=uuid, source="states")
+                raise refusal
         if not found.is_active:
             raise DeviceInactive(uuid=uuid)
         if self._witness is not None:
@@ -109,16 +119,26 @@ class StateService:
         now = self._clock()
         with database_errors():
             try:
-                await repository.merge_report(self._pool, uuid, text, now)
+                await self._merge(uuid, fields, text, now)
             except asyncpg.ForeignKeyViolationError as exc:
                 raise DeviceUnknown(uuid=uuid) from exc
             except asyncpg.CheckViolationError as exc:
-                raise ReportTooLarge from exc
+                refusal = ReportTooLarge()
+                await self._decisions.refused(self._pool, refusal, device=uuid, source="states")
+                raise refusal from exc
             # NUL, half a surrogate, too deep
             except (asyncpg.DataError, asyncpg.StatementTooComplexError) as exc:
                 raise ReportInvalid(f"the report cannot be stored: {exc}") from exc
         if self._witness is not None:
             await self._witness.reported(uuid, fields, now)
+
+    async def _merge(self, uuid: str, fields: Mapping[str, Any], text: str, at: datetime) -> None:
+        if not self._events.follows(fields):
+            await repository.merge_report(self._pool, uuid, text, at)
+            return
+        async with self._pool.acquire() as db, db.transaction():
+            await self._events.reported(db, uuid, fields, at=at)
+            await repository.merge_report(db, uuid, text, at)
 
     async def current(self, uuid: str) -> Report:
         """Return what a device said. Raises NoReport, DeviceUnknown."""
@@ -148,12 +168,21 @@ class StateService:
 
     async def set_target(self, uuid: str, content: Mapping[str, Any], *, by: str) -> Standing:
         """Let {apps, config, options?} wait to be deployed. Raises TargetInvalid, TargetTooLarge, DeviceUnknown."""
-        normal, now = checked(content), self._clock()
-        make_target(normal, version=1, at=now, by=by)  # refused now if it could not be sent later
+        now = self._clock()
+        try:
+            normal = checked(content)
+            make_target(normal, version=1, at=now, by=by)  # refused now if it could not be sent later
+        except (TargetInvalid, TargetTooLarge) as exc:
+            with database_errors():
+                await self._decisions.refused(self._pool, exc, device=uuid, source="states")
+            raise
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
                 standing = await self._locked(db, uuid)
                 await repository.put_draft(db, uuid, normal, now, by)
+                await self._trail.record(
+                    db, by, "target.set", ("device", uuid), before=standing.draft, after=normal
+                )
         log.info("target.set", device_uuid=uuid, by=by, in_force=standing.target.version)
         return Standing(target=standing.target, draft=normal, drafted_at=now, drafted_by=by)
 
@@ -170,10 +199,11 @@ class StateService:
                 if standing.draft is None:
                     raise NothingToDeploy(hint="set a target first", version=standing.target.version)
                 target = await self._put(db, uuid, standing, standing.draft, by)
+                await self._note(db, uuid, "target.deployed", standing.target, target)
         await self._announce(uuid, target)
         return target
 
-    async def cancel(self, uuid: str) -> Standing:
+    async def cancel(self, uuid: str, *, by: str = "service") -> Standing:
         """Drop what waits. Raises NothingToDeploy, DeviceUnknown."""
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
@@ -181,6 +211,17 @@ class StateService:
                 if standing.draft is None:
                     raise NothingToDeploy(version=standing.target.version)
                 await repository.put_draft(db, uuid, None, None, None)
+                await self._trail.record(
+                    db, by, "target.draft_cancelled", ("device", uuid), before=standing.draft
+                )
+                await self._decisions.decided(
+                    db,
+                    About.ROLLED_BACK,
+                    "rollback.draft_cancelled",
+                    device=uuid,
+                    facts={"by": by},
+                    source="states",
+                )
         log.info("target.draft_cancelled", device_uuid=uuid)
         return Standing(target=standing.target, draft=None, drafted_at=None, drafted_by=None)
 
@@ -196,8 +237,28 @@ class StateService:
                 if older is None:
                     raise VersionUnknown(version=version, newest=standing.target.version)
                 target = await self._put(db, uuid, standing, older.content(), by)
+                await self._note(db, uuid, "target.rolled_back", standing.target, target)
+                facts = {"by": by, "to_version": version, "version": target.version}
+                await self._decisions.decided(
+                    db, About.ROLLED_BACK, "rollback.by_operator", device=uuid, facts=facts, source="states"
+                )
         await self._announce(uuid, target)
         return target
+
+    async def _note(self, db: Database, uuid: str, action: str, before: Target, after: Target) -> None:
+        """Write down, in the transaction of the change, that a target took the place of another."""
+        versions = {"from_version": before.version, "version": after.version}
+        await self._trail.record(
+            db,
+            after.deployed_by,
+            action,
+            ("device", uuid),
+            before=before.content(),
+            after=after.content(),
+            details=versions,
+        )
+        document = after.content() | {"version": after.version}
+        await self._events.target_changed(db, uuid, document, by=after.deployed_by, at=after.deployed_at)
 
     async def _locked(self, db: Database, uuid: str) -> Standing:
         standing = await repository.find(db, uuid, for_update=True)
