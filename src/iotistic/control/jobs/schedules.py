@@ -59,7 +59,7 @@ class Rhythm:
 
     def _by_cron(self, at: datetime) -> datetime | None:
         # A schedule that begins at a moment of its own has that moment.
-        after = max(at, self.begins_at - timedelta(seconds=1))
+        after = max(at, self.begins_at - timedelta(microseconds=1))
         found = next(self._moments(after), None)
         return None if found is None else found.astimezone(UTC)
 

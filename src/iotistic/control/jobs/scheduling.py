@@ -39,7 +39,7 @@ class Schedules:
         now = self._clock()
         if ordered.rhythm is None:
             raise OrderInvalid("a schedule has a rhythm")
-        first = checked(ordered.rhythm, now)
+        first = checked(ordered.rhythm, min(now, ordered.rhythm.begins_at))
         with database_errors():
             made = await schedule_rows.add(
                 self._pool,
@@ -119,6 +119,10 @@ class Schedules:
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
                 for found in await schedule_rows.claim_ahead(db, now, _MENDED_AT_ONCE):
+                    # Another process may have carried it out since we looked at the clock.
+                    now = self._clock()
+                    if found.last_due_at is None or found.last_due_at <= now:
+                        continue
                     due_at = _next(found, _rhythm(found).next_after(now))
                     if due_at is not None and (found.next_due_at is None or due_at < found.next_due_at):
                         log.warning("job_schedule.clock_set_back", schedule_id=str(found.id))
@@ -127,7 +131,7 @@ class Schedules:
     async def _carry_out(self, db: Connection, found: Schedule, now: datetime) -> None:
         try:
             rhythm = _rhythm(found)
-            due_at, missed = rhythm.due(found.next_due_at or now, now)
+            due_at, missed = _due(found, rhythm, now)
             following = rhythm.next_after(due_at)
         except ScheduleInvalid as exc:  # a time zone that this machine does not know
             log.exception("job_schedule.stopped", schedule_id=str(found.id), reason=exc.message)
@@ -143,17 +147,27 @@ class Schedules:
             schedule_id=found.id,
             due_at=due_at,
         )
-        last = due_at if found.last_due_at is None else max(due_at, found.last_due_at)
+        is_made_up = job is not None and found.last_due_at is not None and due_at < found.last_due_at
         made = replace(
             found,
             executions=found.executions + (job is not None),
-            missed=found.missed + missed,
-            last_due_at=last,
+            missed=max(found.missed + missed - is_made_up, 0),
+            last_due_at=max(due_at, found.last_due_at or due_at),
         )
         await schedule_rows.save(db, replace(made, next_due_at=_next(made, following)), now)
         if job is not None:
             await open_job(db, job, now)
             log.info("job_schedule.fired", schedule_id=str(found.id), job_id=str(job.id), missed=missed)
+
+
+def _due(found: Schedule, rhythm: Rhythm, now: datetime) -> tuple[datetime, int]:
+    """Return the moment that is carried out now, and how many it passes by that nobody passed by before."""
+    first, last = found.next_due_at or now, found.last_due_at
+    due_at, missed = rhythm.due(first, now)
+    if last is None or first > last:
+        return due_at, missed
+    unseen = rhythm.next_after(last)
+    return due_at, 0 if unseen is None or unseen > due_at else rhythm.due(unseen, now)[1]
 
 
 def _next(schedule: Schedule, at: datetime | None) -> datetime | None:
