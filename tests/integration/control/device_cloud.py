@@ -61,6 +61,7 @@ class Cloud:
     announced: list = field(default_factory=list)
     url: str = ""
     client: httpx2.AsyncClient | None = None
+    offer: Offer | None = None
 
     async def key(self, **asked) -> str:
         plain, _ = await self.keys.create(**{"fleet_id": "hall-1", "created_by": "test", **asked})
@@ -78,11 +79,13 @@ class _Announced:
         self.said.append((uuid, version, etag))
 
 
-def build(pool, *, limit=-1, upgrade_url="https://x.example/up", envelope_key=None, **settings) -> Cloud:
+def build(
+    pool, *, limit=-1, upgrade_url="https://x.example/up", envelope_key=None, authority=None, **settings
+) -> Cloud:
     """Return a cloud that is not served yet; settings by their names."""
     clock, announced = Clock(), _Announced()
     ca_key = ec.generate_private_key(ec.SECP256R1())
-    authority = CertificateAuthority.create(ca_key, common_name="tests", days=4000, now=clock())
+    authority = authority or CertificateAuthority.create(ca_key, common_name="tests", days=4000, now=clock())
 
     def only(group):
         return {name: value for name, value in settings.items() if name in group.model_fields}
@@ -123,7 +126,9 @@ def build(pool, *, limit=-1, upgrade_url="https://x.example/up", envelope_key=No
         device_state_router(states, devices),
     ):
         app.include_router(router, prefix=BASE)
-    return Cloud(pool, clock, devices, provisioning_keys, states, attempts, app, announced.said)
+    cloud = Cloud(pool, clock, devices, provisioning_keys, states, attempts, app, announced.said)
+    cloud.offer = offer
+    return cloud
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,9 @@ _CHANNEL = "mqtt_access"
 _LOOK_EVERY_S = 30.0
 _PAUSE_FIRST_S, _PAUSE_MOST_S = 0.5, 15.0
 
+# InterfaceError: what a pool says of a connection that it lost while somebody held it.
+_TROUBLE = (IotisticError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
 
 class AccessChanges:
     """One connection that listens; `tell` is what is called at each change, in the event loop."""
@@ -28,6 +31,7 @@ class AccessChanges:
     def __init__(self, pool: asyncpg.Pool, *tell: Callable[[], None]) -> None:
         self._pool, self._tell = pool, tell
         self._stopping = asyncio.Event()
+        self._lost = asyncio.Event()
 
     async def run(self) -> None:
         """Listen until `stop` is called, over every loss of the database."""
@@ -37,7 +41,7 @@ class AccessChanges:
                 with database_errors():
                     await self._listen()
                 pause_s = _PAUSE_FIRST_S
-            except (IotisticError, asyncpg.PostgresError, TimeoutError) as exc:
+            except _TROUBLE as exc:
                 log.warning("mqtt_access.not_heard", error=str(exc), pause_s=pause_s)
                 await self._rest(pause_s)
                 pause_s = min(pause_s * 2, _PAUSE_MOST_S)
@@ -45,9 +49,12 @@ class AccessChanges:
     def stop(self) -> None:
         """Listen no more."""
         self._stopping.set()
+        self._lost.set()
 
     async def _listen(self) -> None:
         async with self._pool.acquire() as connection:
+            self._lost.clear()
+            connection.add_termination_listener(lambda _connection: self._lost.set())
             await connection.add_listener(_CHANNEL, self._heard)
             try:
                 self._tell_all()
@@ -68,4 +75,4 @@ class AccessChanges:
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await self._lost.wait()

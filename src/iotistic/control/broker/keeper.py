@@ -29,8 +29,11 @@ log = structlog.get_logger()
 
 _LOCK = 0x6D71_7474  # "mqtt"
 _LOOK_EVERY_S = 10.0
-_SOON_S = 0.5
+_SOON_S, _AWAY_S = 0.5, 2.0
 _RETRY_S = 5.0
+
+# InterfaceError: what a pool says of a connection that it lost while somebody held it.
+_TROUBLE = (IotisticError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class WantedAccounts(Protocol):
@@ -87,7 +90,7 @@ class BrokerKeeper:
                 with database_errors():
                     async with self._pool.acquire() as holder:
                         await self._hold(holder)
-            except (IotisticError, asyncpg.PostgresError, OSError, TimeoutError) as exc:
+            except _TROUBLE as exc:
                 log.warning("broker_accounts.not_kept", error=str(exc))
                 await self._rest(_RETRY_S)
 
@@ -128,7 +131,7 @@ class BrokerKeeper:
             self._restarted_at = time.monotonic()
             log.info("broker_accounts.restart_asked", accounts=len(texts.names), gone=len(self._gone))
             return _SOON_S
-        return _LOOK_EVERY_S
+        return _AWAY_S  # none runs, or it is just starting with what there was before
 
     async def _texts(self) -> AccountTexts:
         with database_errors():

@@ -34,6 +34,9 @@ _FILTERS = ("$SYS/broker/#", "#")
 _CONNECT_WITHIN_S = 5.0
 _FORGET_EVERY = 120
 
+# InterfaceError: what a pool says of a connection that it lost while somebody held it.
+_TROUBLE = (IotisticError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
 
 class BrokerObserver:
     """The background part."""
@@ -59,7 +62,7 @@ class BrokerObserver:
             try:
                 await self.look()
                 self._failing = False
-            except (IotisticError, asyncpg.PostgresError, OSError, TimeoutError) as exc:
+            except _TROUBLE as exc:
                 if not self._failing:
                     log.warning("broker_sample.failed", error=str(exc))
                 self._failing = True
