@@ -13,6 +13,8 @@ from iotistic.agent.store.store import Store
 
 KILLS = 120
 LONGEST_S = 0.06
+EPOCHS = range(1000, 1010)
+"""A kill between the file of epochs and the first message costs one."""
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -94,10 +96,13 @@ async def everything(folder, ledger):
     while some := await store.outbox.waiting(500, after=after):
         messages += some
         after = some[-1].stamp
-    again = await store.outbox.again(1000, [(1, 10**6)], limit=10**6)
-    check(ledger, messages, again.messages)
-    await store.outbox.confirm(1000, [(1, 10**6)])
-    ledger.confirmed |= {message.stamp for message in (*messages, *again.messages)}
+    sent = []
+    for epoch in EPOCHS:
+        sent += (await store.outbox.again(epoch, [(1, 10**6)], limit=10**6)).messages
+    check(ledger, messages, sent)
+    for epoch in EPOCHS:
+        await store.outbox.confirm(epoch, [(1, 10**6)])
+    ledger.confirmed |= {message.stamp for message in (*messages, *sent)}
     await store.close()
 
 

@@ -22,6 +22,8 @@ _TABLES = (
     "agent_metadata",
     "outbox_epochs",
     "outbox",
+    "anomalies",
+    "detector_states",
 )
 _WITHOUT_EPOCH = """
 DELETE FROM outbox

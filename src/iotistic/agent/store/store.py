@@ -15,6 +15,7 @@ from typing import Self
 
 import structlog
 
+from iotistic.agent.store.anomalies import AnomalyStore
 from iotistic.agent.store.database import Database, open_database
 from iotistic.agent.store.device import DeviceStore, Identity
 from iotistic.agent.store.endpoints import EndpointStore, MetadataStore, SensorOutputStore
@@ -27,7 +28,15 @@ from iotistic.agent.store.snapshots import SnapshotStore, TargetStore
 log = structlog.get_logger()
 
 _PLACE, _KNOWN = "store_key", b"iotistic agent"
-_FORGOTTEN = ("state_snapshots", "record", "endpoints", "sensor_outputs", "agent_metadata")
+_FORGOTTEN = (
+    "state_snapshots",
+    "record",
+    "endpoints",
+    "sensor_outputs",
+    "agent_metadata",
+    "detector_states",
+    "anomalies",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Store:
     endpoints: EndpointStore
     sensor_outputs: SensorOutputStore
     metadata: MetadataStore
+    anomalies: AnomalyStore
 
     @classmethod
     async def open(
@@ -76,6 +86,7 @@ class Store:
             EndpointStore(database, sealer),
             SensorOutputStore(database, sealer),
             MetadataStore(database, sealer),
+            AnomalyStore(database, sealer, clock),
         )
 
     async def factory_reset(self) -> Identity:
