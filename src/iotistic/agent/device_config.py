@@ -5,9 +5,10 @@ belong to others (sensors, firewall) are left to them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from iotistic.agent.anomalies.config import AnomalyConfig, read_config
 from iotistic.planning.faults import Fault, Reader, text, truth, whole
 
 _DAY_MS = 86_400_000
@@ -26,6 +27,7 @@ class DeviceConfig:
     log_level: str | None = None
     jobs: bool | None = None
     sensor_publish: bool | None = None
+    anomalies: AnomalyConfig = field(default_factory=AnomalyConfig)
 
 
 def read_device_config(document: Mapping[str, Any]) -> tuple[DeviceConfig, list[Fault]]:
@@ -36,6 +38,7 @@ def read_device_config(document: Mapping[str, Any]) -> tuple[DeviceConfig, list[
         return DeviceConfig(), faults
     config = Reader(given, "config", faults)
     logging, features, settings = config.inner("logging"), config.inner("features"), config.inner("settings")
+    anomalies = config.inner("anomalyDetection")
     return DeviceConfig(
         metrics_interval_s=_interval(settings, "metricsIntervalMs"),
         report_interval_s=_interval(settings, "deviceReportIntervalMs"),
@@ -44,6 +47,7 @@ def read_device_config(document: Mapping[str, Any]) -> tuple[DeviceConfig, list[
         log_level=None if logging is None else logging.read("level", _level),
         jobs=_flag(features, "enableDeviceJobs"),
         sensor_publish=_flag(features, "enableDeviceSensorPublish"),
+        anomalies=AnomalyConfig() if anomalies is None else read_config(anomalies),
     ), faults
 
 

@@ -31,6 +31,7 @@ from iotistic.agent.link.errors import (
 )
 from iotistic.agent.link.filters import Handler, Handlers
 from iotistic.agent.link.parcels import Parcel, Parcels, check, fits
+from iotistic.agent.link.round_trips import RoundTrips
 from iotistic.agent.link.tolls import Tolls
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.mqtt.lean import LeanClient
@@ -66,6 +67,7 @@ class MqttLink:
         self._client: LeanClient | None = None
         self._door: Door | None = None
         self._tolls = Tolls(self.budget)
+        self.round_trips = RoundTrips(self._around.clock)
         self._failures = 0
         self._heard_at = 0.0
 
@@ -119,6 +121,8 @@ class MqttLink:
         )
         self._parcels.keep(parcel)
         if self._client is not None and self.is_online:
+            if qos and len(self._parcels) == 1:
+                self.round_trips.watch(answer)
             self._hand_over(self._client, parcel)
         return answer
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from iotistic.agent.metrics import proc
-from iotistic.agent.metrics.model import Interface, Machine, Memory, Process, Storage
+from iotistic.agent.metrics.model import Glance, Interface, Machine, Memory, Process, Storage
 
 _TOP = 10
 _SIOCGIFADDR = 0x8915
@@ -33,17 +33,23 @@ class Observer:
 
     def look(self, *, processes: bool = True) -> Machine:
         """Return how the machine is; what cannot be read is None, empty or 0."""
-        memory = Memory(*(proc.parse_meminfo(self._text("proc/meminfo")) or (0, 0)))
+        glance = self.glance()
         return Machine(
-            cpu_usage=self._cpu_usage(),
-            temperature=proc.hottest(self._texts("sys/class/thermal", "thermal_zone*/temp")),
-            memory=memory,
-            storage=self._storage(),
+            *glance,
             uptime_s=self._uptime_s(),
             interfaces=self._interfaces(),
-            top_processes=self._top_processes(memory.total) if processes else (),
+            top_processes=self._top_processes(glance.memory.total) if processes else (),
             agent_memory=self._agent_memory(),
             agent_cpu=self._agent_cpu(),
+        )
+
+    def glance(self) -> Glance:
+        """Return the few figures that change all the time."""
+        return Glance(
+            cpu_usage=self._cpu_usage(),
+            temperature=proc.hottest(self._texts("sys/class/thermal", "thermal_zone*/temp")),
+            memory=Memory(*(proc.parse_meminfo(self._text("proc/meminfo")) or (0, 0))),
+            storage=self._storage(),
         )
 
     def _cpu_usage(self) -> float | None:

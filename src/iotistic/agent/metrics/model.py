@@ -41,6 +41,15 @@ class Storage(NamedTuple):
     total: int
 
 
+class Glance(NamedTuple):
+    """What changes all the time, and costs little to read."""
+
+    cpu_usage: float | None
+    temperature: float | None
+    memory: Memory
+    storage: Storage
+
+
 class Machine(NamedTuple):
     """One look."""
 

@@ -68,7 +68,10 @@ class Counts:
 
 
 class Publisher:
-    """`append` is the outbox's; `clock` gives seconds since 1970. One for each device."""
+    """`append` is the outbox's; `clock` gives seconds since 1970. One for each device.
+
+    `heard` gets all readings that are published, at once; it is to be quick and to raise nothing.
+    """
 
     def __init__(
         self,
@@ -76,7 +79,10 @@ class Publisher:
         device_uuid: str,
         clock: Callable[[], float],
         gathering: Gathering | None = None,
+        *,
+        heard: Callable[[str, Sequence[Reading]], None] = lambda _sensor, _readings: None,
     ) -> None:
+        self._heard = heard
         self._append, self._uuid, self._clock = append, device_uuid, clock
         self._gathering = gathering or Gathering()
         self._sensors: dict[str, _Sensor] = {}
@@ -91,6 +97,7 @@ class Publisher:
         if _FORBIDDEN & set(sensor):
             raise SensorInvalid(f"{sensor!r} has one of the characters / + #")
         check_name("sensor", sensor)
+        self._heard(sensor, readings)
         told = [one for one in readings if one.value is not None]
         self.counts.readings += len(told)
         self.counts.without_value += len(readings) - len(told)
