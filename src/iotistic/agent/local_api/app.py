@@ -13,6 +13,7 @@ from iotistic.agent.local_api.bodies import MOST_BYTES
 from iotistic.agent.local_api.key import LocalKey
 from iotistic.agent.local_api.ports import Parts
 from iotistic.agent.local_api.problems import Unauthenticated, from_http, problem
+from iotistic.agent.local_api.routes.anomalies import AnomalyRoutes
 from iotistic.agent.local_api.routes.apps import AppRoutes
 from iotistic.agent.local_api.routes.config import ConfigRoutes
 from iotistic.agent.local_api.routes.device import DeviceRoutes
@@ -114,6 +115,7 @@ def _routes(parts: Parts, key: LocalKey) -> Iterable[web.RouteDef]:
     yield from ProvisioningRoutes(parts, key).routes()
     yield from ConfigRoutes(parts).routes()
     yield from SimulationRoutes(parts).routes()
+    yield from AnomalyRoutes(parts).routes()
     yield from LookingRoutes(parts).routes()
 
 

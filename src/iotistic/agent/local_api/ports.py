@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from iotistic.agent.anomalies.model import Anomaly
 from iotistic.agent.jobs.model import JobExecution
 from iotistic.agent.local_config.config import LocalConfig
 from iotistic.agent.logs.entry import LogEntry
@@ -12,6 +13,7 @@ from iotistic.agent.metrics.model import Machine
 from iotistic.agent.operations.operations import Operations
 from iotistic.agent.provisioning.model import Farewell, ProvisioningRequest, ProvisioningStatus
 from iotistic.agent.reconcile.reconciler import Standing
+from iotistic.detection.feedback import Verdict
 from iotistic.planning.facts import Facts
 from iotistic.planning.steps import Action
 
@@ -86,6 +88,30 @@ class Anomalies(Protocol):
 
     async def test(self, document: Document) -> Document:
         """Let a made-up anomaly be found, and return what was found. Raises IotisticError."""
+        ...
+
+    def recent(self, count: int) -> Sequence[Anomaly]:
+        """Return the last anomalies, the oldest first."""
+        ...
+
+    def follow(self, *, recent: int = 0) -> AsyncIterator[Anomaly]:
+        """Yield the last anomalies, and then those that come or become worse."""
+        ...
+
+    def find(self, name: str) -> Anomaly:
+        """Return one by its id, or by how that begins. Raises AnomalyUnknown and AnomalyAmbiguous."""
+        ...
+
+    async def feedback(self, name: str, verdict: Verdict) -> Anomaly:
+        """Take what a person says of one. Raises what `find` does, and StoreUnavailable."""
+        ...
+
+    def metrics(self) -> Sequence[Document]:
+        """Return how each metric stands."""
+        ...
+
+    def status(self) -> Document:
+        """Return how the watch stands."""
         ...
 
 

@@ -116,6 +116,9 @@ _ALL = (
     _switch("ENABLE_CLOUD_LOGGING", "Whether logs are sent to the cloud", default=True),
     _switch("ENABLE_CLOUD_JOBS", "Whether jobs of the cloud are carried out", default=False),
     _switch("ENABLE_SENSOR_PUBLISH", "Whether readings of sensors are sent", default=True),
+    _switch(
+        "ANOMALY_DETECTION_ENABLED", "Whether figures and readings are watched for anomalies", default=True
+    ),
     _switch("COLLECT_TOP_PROCESSES", "Whether metrics name the busiest processes", default=True),
 )  # fmt: skip
 OPTIONS: Mapping[str, Option] = {option.name: option for option in _ALL}

@@ -69,6 +69,7 @@ class DeviceProvisioning:
     async def _reset(self) -> Farewell:
         farewell = await self._provisioner.factory_reset()
         self.process.wishes.take({})
+        self.process.watch.forget()
         with contextlib.suppress(StoreUnavailable):  # for an agent that ends before everything is gone
             await self.process.agent.store.target.save(StoredTarget(_NOTHING))
         return farewell
@@ -86,6 +87,7 @@ def api_parts(process: "AgentProcess") -> Parts:
         provisioning=DeviceProvisioning(process),
         logs=process.hub,
         simulation=process.scenarios,
+        anomalies=process.watch,
         host=SystemHost(process.restart),
         machine=process.observer.look,
         jobs=lambda: _jobs(process),
@@ -93,6 +95,7 @@ def api_parts(process: "AgentProcess") -> Parts:
         diagnoses={
             "cloud": lambda: _diagnose_cloud(process),
             "mqtt": lambda: _diagnose_mqtt(process),
+            "anomalies": process.watch.status,
             "sensors": lambda: asdict(process.publisher.counts),
         },
     )

@@ -2,6 +2,7 @@
 
     target file or cloud -> Operations -> Reconciler -> engine
     scenarios -> Publisher -> outbox -> Dispatcher -> MQTT
+    machine, Publisher -> AnomalyWatch -> cloud, people
     containers, own log -> LogHub -> files, cloud
 
 Until a target was declared nothing is touched: a device that lost its memory does not know what is to go.
@@ -17,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from iotistic.agent.anomalies.sources import of_readings
+from iotistic.agent.anomalies.watching import AnomalyWatch
 from iotistic.agent.device_config import DeviceConfig
 from iotistic.agent.link.announcements import Announcements
 from iotistic.agent.link.broker import BrokerAddress, find_broker
@@ -44,6 +47,7 @@ from iotistic.agent.scenarios.scenarios import Scenarios
 from iotistic.agent.sensors.publisher import Gathering, Publisher
 from iotistic.agent.store.device import Identity
 from iotistic.agent.store.store import Store
+from iotistic.entrypoints.agent.anomalies import MachineLook, opened_watch
 from iotistic.entrypoints.agent.assembly import Agent, open_agent
 from iotistic.entrypoints.agent.faces import api_parts, concerned
 from iotistic.entrypoints.agent.reports import DeviceReport, os_version
@@ -70,6 +74,7 @@ class Opened:
     provisioner: Provisioner
     operations: Operations
     key: LocalKey
+    watch: AnomalyWatch
 
 
 class AgentProcess:
@@ -87,7 +92,7 @@ class AgentProcess:
     ) -> None:
         self.settings, self.agent, self.identity = settings, opened.agent, opened.identity
         self.config, self.provisioner, self.operations = opened.config, opened.provisioner, opened.operations
-        self.hub, self.follows_cloud, self.restart = hub, follows_cloud, restart
+        self.hub, self.follows_cloud, self.restart, self.watch = hub, follows_cloud, restart, opened.watch
         self.wishes = Wishes()
         self.session: CloudSession | None = None
         self._declared, self._leaving = asyncio.Event(), asyncio.Event()
@@ -97,8 +102,15 @@ class AgentProcess:
         agent, store, uuid = self.agent, self.agent.store, self.identity.uuid
         self.link = MqttLink(self.broker, None, LinkAround(spread_s=settings.mqtt_reconnect_spread_s))
         self.dispatcher = Dispatcher(store.outbox, self.link, uuid)
-        self.publisher = Publisher(self._append, uuid, _clock, _gathering(settings))
+        self.publisher = Publisher(
+            self._append,
+            uuid,
+            _clock,
+            _gathering(settings),
+            heard=lambda sensor, readings: self.watch.feed(of_readings(sensor, readings)),
+        )
         self.scenarios = Scenarios(settings.simulation, uuid, publish=self.publisher.publish, clock=_clock)
+        self.watch.look = MachineLook(data, self.scenarios.disturb, self.link.round_trips.take, _clock)
         self.observer = Observer(data)
         self.report = DeviceReport(
             agent.reconciler,
@@ -106,6 +118,9 @@ class AgentProcess:
             self.observer,
             self.wanted,
             collect_processes=settings.collect_top_processes,
+            chronicle=agent.chronicle,
+            engine=agent.engine,
+            facts=agent.facts,
         )
         self.shipper = LogShipper(self, settings.shipping, clock=_clock, chance=_chance)
         self._collector = LogCollector(
@@ -122,6 +137,7 @@ class AgentProcess:
         self.api = DeviceApi(api_parts(self), opened.key, settings.policy, settings.device_api_port)
         hub.listen(self.shipper.take)
         hub.listen(self._files.take)
+        self.config.listen("ANOMALY_DETECTION_ENABLED", self._watch_or_not)
         if follows_cloud:
             self.config.listen("CLOUD_API_ENDPOINT", self.move)
         self.wishes.listeners.append(self._wished)
@@ -143,6 +159,7 @@ class AgentProcess:
             self.dispatcher.run,
             self.publisher.run,
             self.scenarios.run,
+            self.watch.run,
             self._collector.run,
             self.shipper.run,
             self._files.run,
@@ -248,6 +265,7 @@ class AgentProcess:
             self.wishes,
             self.declare,
             lambda: self.scenarios.disturb(self.report.metrics()),
+            self.watch.journal,
             {"deviceType": self.identity.device_type, "agentVersion": version()},
             self._identified,
         )
@@ -271,6 +289,11 @@ class AgentProcess:
         self.shipper.shipping = replace(shipping, is_enabled=wanted and self.session is not None)
         in_files = self.settings.keeps_log_files if config.log_files is None else config.log_files
         self._files.is_enabled = in_files
+        self.watch.configure(cloud=config.anomalies)
+
+    async def _watch_or_not(self, wanted: object) -> None:
+        settings = self.settings.model_copy(update={"anomaly_detection_enabled": bool(wanted)})
+        self.watch.configure(here=settings.anomaly_config)
 
 
 @contextlib.asynccontextmanager
@@ -327,7 +350,8 @@ async def _opened(
     await key.ensure(settings.given_key)
     room = Room(agent.reconciler, agent.record, store.metadata, agent.locks, store.record.save)
     operations = await Operations.open(room)
-    return Opened(agent, await store.device.load(), config, provisioner, operations, key)
+    watch = await opened_watch(settings, store, _clock)
+    return Opened(agent, await store.device.load(), config, provisioner, operations, key, watch)
 
 
 def _gathering(settings: AgentProcessSettings) -> Gathering:

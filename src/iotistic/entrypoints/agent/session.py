@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from iotistic.agent.anomalies.journal import Journal
+from iotistic.agent.anomalies.telling import AnomalyTeller
 from iotistic.agent.device_config import DeviceConfig, read_device_config
 from iotistic.agent.jobs.facts import system_facts
 from iotistic.agent.jobs.model import Around as JobAround
@@ -72,6 +74,7 @@ class Device:
     wishes: Wishes
     declare: Callable[[Target], None]
     metrics: Callable[[], Mapping[str, Any]]
+    anomalies: Journal
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
     identified: Callable[[Identity], None] = lambda _: None
     """Hears of the device when it is not as it was: a new certificate."""
@@ -94,14 +97,23 @@ class CloudSession:
         self.cloud, self.rotator, self.certificates, self._asking = cloud, rotator, certificates, asking
         self.logs = LogCalls(cloud, uuid)
         self.follower = Follower(cloud, Pace(uuid, self._poll_pause()), self._around())
+        reports = MqttReports(device.link, cloud, uuid)
         self.teller = Teller(
-            MqttReports(device.link, cloud, uuid),
+            reports,
             Pace(uuid, self._report_s),
             state=device.report.state,
             metrics=device.metrics,
             clock=_clock,
             chance=_chance,
             metrics_every_s=self._metrics_s,
+        )
+        self._anomalies = AnomalyTeller(
+            reports,
+            device.anomalies,
+            uuid,
+            clock=_clock,
+            chance=_chance,
+            every_s=settings.anomaly_report_interval_ms / 1000,
         )
         self.jobs = self._make_jobs(JobCalls(uuid, cloud.ask))
         self._jobs_wanted = asyncio.Event()
@@ -136,6 +148,7 @@ class CloudSession:
         parts: tuple[Callable[[], Awaitable[None]], ...] = (
             self.follower.run,
             self.teller.run,
+            self._anomalies.run,
             self.rotator.run,
             self.certificates.run,
             self._do_jobs,

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from iotistic.agent.anomalies.settings import AnomalySettings
 from iotistic.agent.jobs.settings import JobSettings
 from iotistic.agent.link.mqtt_settings import MqttLinkSettings
 from iotistic.agent.local_api.settings import DeviceApiSettings
@@ -44,6 +45,7 @@ class AgentProcessSettings(
     AgentLogSettings,
     SensorSettings,
     SimulationSettings,
+    AnomalySettings,
     DeviceApiSettings,
     HomeSettings,
     LogSettings,

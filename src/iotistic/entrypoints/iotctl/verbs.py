@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from iotistic.entrypoints.iotctl import apps, config, device, logs, provision, services
+from iotistic.entrypoints.iotctl import anomalies, apps, config, device, logs, provision, services
 
 
 def build_app() -> App:
@@ -18,7 +18,7 @@ def build_app() -> App:
     app.command(device.diagnostics, name=["diagnostics", "diag"])
     app.command(device.plan)
     app.command(device.restart)
-    for part in (logs.app, apps.app, services.app, config.app, provision.app):
+    for part in (logs.app, anomalies.app, apps.app, services.app, config.app, provision.app):
         app.command(part)
     app.command(provision.deprovision)
     app.command(provision.factory_reset, name="factory-reset")

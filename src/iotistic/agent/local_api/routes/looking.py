@@ -1,22 +1,18 @@
 """Looking into the agent: its plan, its parts, the machine, jobs, log lines."""
 
-import asyncio
-import contextlib
-
 from aiohttp import web
 
 from iotistic.agent.local_api import shapes
 from iotistic.agent.local_api.bodies import count_in, switch_in
-from iotistic.agent.local_api.ports import Document, Logs, Parts
+from iotistic.agent.local_api.ports import Document, Parts
 from iotistic.agent.local_api.problems import NotPossible
+from iotistic.agent.local_api.streaming import BEAT_S, stream
 from iotistic.agent.operations.finding import find_service
 from iotistic.agent.reporting.machine import describe_interfaces, describe_machine
 from iotistic.kernel.errors import Unavailable
 
 _LINES, _MOST_LINES = 100, 100_000
 _MOST_FOLLOWERS = 16
-_BEAT_S = 5.0
-"""An empty line goes out after so long without a log line: it finds out who has gone."""
 
 
 class TooManyFollowers(Unavailable):
@@ -103,10 +99,11 @@ class LookingRoutes:
             recent = self._parts.logs.recent(count, service)
             return web.json_response({"count": len(recent), "logs": [one.document() for one in recent]})
         if self._followers >= _MOST_FOLLOWERS:
-            raise TooManyFollowers(f"{_MOST_FOLLOWERS} callers follow the logs", retry_after_s=_BEAT_S)
+            raise TooManyFollowers(f"{_MOST_FOLLOWERS} callers follow the logs", retry_after_s=BEAT_S)
         self._followers += 1
         try:
-            return await _stream(request, self._parts.logs, count, service)
+            lines = self._parts.logs.follow(service, recent=count)
+            return await stream(request, (line.written() async for line in lines))
         finally:
             self._followers -= 1
 
@@ -115,24 +112,3 @@ class LookingRoutes:
             return None
         machine = self._parts.machine()
         return {**describe_machine(machine), "network_interfaces": describe_interfaces(machine.interfaces)}
-
-
-async def _stream(request: web.Request, logs: Logs, count: int, service: str | None) -> web.StreamResponse:
-    """Write lines as they come, until whoever reads them has gone."""
-    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-    await response.prepare(request)
-    following = logs.follow(service, recent=count)
-    upcoming = asyncio.ensure_future(anext(following))
-    try:
-        with contextlib.suppress(ConnectionError, StopAsyncIteration):
-            while True:
-                await asyncio.wait((upcoming,), timeout=_BEAT_S)
-                if upcoming.done():
-                    await response.write(upcoming.result().written())
-                    upcoming = asyncio.ensure_future(anext(following))
-                else:
-                    await response.write(b"\n")
-    finally:
-        upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
-    return response
