@@ -73,15 +73,15 @@ class LabelledData:
 
     def _splits(self) -> list[tuple[list[object], list[object]]]:
         chance = random.Random(7)
-        sites = sorted({_site(one.id) for one in self.series})
+        sites = sorted({site(one.id) for one in self.series})
         splits: list[tuple[list[object], list[object]]] = []
         for _ in range(SPLITS):
             chance.shuffle(sites)
             first = set(sites[: len(sites) // 2])
             splits.append(
                 (
-                    [one for one in self.series if _site(one.id) in first],
-                    [one for one in self.series if _site(one.id) not in first],
+                    [one for one in self.series if site(one.id) in first],
+                    [one for one in self.series if site(one.id) not in first],
                 )
             )
         return splits
@@ -108,7 +108,8 @@ def as_scores(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[Score
     return {n: block[:, 0] for n, block in blocks.items()}, {n: block[:, 1] for n, block in blocks.items()}
 
 
-def _site(name: str) -> str:
+def site(name: str) -> str:
+    """Return the site of a series: those of one are alike, and are never split."""
     return next((site for site in SITES if site in name), name)
 
 

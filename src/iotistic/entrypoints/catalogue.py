@@ -37,6 +37,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("cert", "Issue, list and revoke device certificates.", "Manage"),
     Command("users", "Make the first owner of the control plane.", "Manage"),
     Command("db", "Show and run the database's migrations.", "Manage"),
+    Command("train", "Train forecasters for the anomaly detection.", "Manage"),
     Command("simulate", "Run simulated devices against the broker.", "Try"),
     Command("bench", "Measure this machine and compare with the goals.", "Try"),
     Command("completion", "Print or install shell completion.", "Other"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 _INTERRUPTED = 130
+_TRAINING = {"jax", "optax"}
 _PIPE_CLOSED = 141  # what a shell reports for a program ended by SIGPIPE
 
 
@@ -129,9 +130,10 @@ def _known_command(name: str) -> str:
 
 def _part_missing(exc: ModuleNotFoundError) -> PartMissing:
     ours = (exc.name or "").startswith("iotistic.")
+    extra = "train" if (exc.name or "").partition(".")[0] in _TRAINING else "server"
     return PartMissing(
         f"the module {exc.name} is not installed",
-        hint="this build does not have it" if ours else "install it: pip install 'iotistic[server]'",
+        hint="this build does not have it" if ours else f"install it: pip install 'iotistic[{extra}]'",
         module=exc.name,
     )
 

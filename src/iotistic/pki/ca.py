@@ -15,7 +15,7 @@ from typing import Self
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from iotistic.contracts.mac import Mac
@@ -162,6 +162,18 @@ class CertificateAuthority:
         for entry in entries:
             builder = builder.add_revoked_certificate(entry)
         return builder.sign(self._key, self._hash()).public_bytes(serialization.Encoding.PEM)
+
+    def sign(self, content: bytes) -> bytes:
+        """Return a signature of what is no certificate; the first bytes are to say what it is.
+
+        ECDSA and RSA (PKCS 1) with SHA-256, or Ed25519. A certificate's content begins with 0x30, so text
+        that begins with a letter cannot be taken for one.
+        """
+        if isinstance(self._key, ed25519.Ed25519PrivateKey):
+            return self._key.sign(content)
+        if isinstance(self._key, ec.EllipticCurvePrivateKey):
+            return self._key.sign(content, ec.ECDSA(hashes.SHA256()))
+        return self._key.sign(content, padding.PKCS1v15(), hashes.SHA256())
 
     def has_signed(self, certificate: x509.Certificate) -> bool:
         """Whether `certificate` was issued by this authority."""

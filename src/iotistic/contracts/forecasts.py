@@ -1,0 +1,74 @@
+"""How a forecaster comes to a device: in the `config` of its target, in base64, signed.
+
+    {"config": {"anomalyDetection": {"forecaster": {"file": "<base64 of the .npz file>", "weight": 0}}}}
+
+The signature is that of the installation's CA, whose certificate a device has had since its provisioning (the
+broker's `caCert`), so it needs nothing new to check it. `weight` is what the forecast's error counts among the
+judges of a sample, each of which has 1; without it 0, and the error only names what others have found.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from iotistic.kernel.errors import Invalid
+
+SECTION, FIELD = "anomalyDetection", "forecaster"
+MOST_BYTES = 256 * 1024
+MOST_WEIGHT = 100.0
+VerifyKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+
+
+class TrustInvalid(Invalid):
+    """The certificate of the installation's CA cannot be used to check a signature."""
+
+    code = "forecast.trust_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastWish:
+    """A forecaster's file, not checked yet, and what its error is to count."""
+
+    file: bytes = field(repr=False)
+    weight: float = 0.0
+
+    def write(self) -> dict[str, Any]:
+        """Return the part of a target that says so."""
+        told = {"file": base64.b64encode(self.file).decode(), "weight": self.weight}
+        return {"config": {SECTION: {FIELD: told}}}
+
+
+def read_forecast(value: object) -> ForecastWish:
+    """Read the field of a target; ValueError says what it is to be. The file is for `Forecaster.load` to check."""
+    if not isinstance(value, dict) or not {"file"} <= value.keys() <= {"file", "weight"}:
+        raise ValueError('is to be an object with "file" and, if wished, "weight"')
+    fields = cast("Mapping[str, object]", value)
+    weight = fields.get("weight", 0.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= MOST_WEIGHT:
+        raise ValueError(f'needs a "weight" from 0 to {MOST_WEIGHT:g}')
+    return ForecastWish(_decoded(fields["file"]), float(weight))
+
+
+def verify_key(ca_pem: str) -> VerifyKey:
+    """Return the key of the (first) CA certificate that a device trusts. Raises TrustInvalid."""
+    try:
+        key = x509.load_pem_x509_certificate(ca_pem.encode()).public_key()
+    except ValueError as exc:
+        raise TrustInvalid("this is no certificate (PEM)") from exc
+    if not isinstance(key, VerifyKey):
+        raise TrustInvalid("the CA's key is of a type that is not supported")
+    return key
+
+
+def _decoded(value: object) -> bytes:
+    if not isinstance(value, str) or len(value) > MOST_BYTES * 4 // 3 + 4:
+        raise ValueError(f'needs a "file" in base64, of at most {MOST_BYTES} bytes')
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise ValueError('has a "file" that is not base64') from exc
