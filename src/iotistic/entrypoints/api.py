@@ -116,7 +116,7 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
         hub, checks = await stack.enter_async_context(live_hub(settings, settings.home.run))
         publisher = BrokerPublisher(settings)
         stack.push_async_callback(_cancel, asyncio.create_task(publisher.run()))
-        control = ControlPlane.of(pool, settings.home, settings)
+        control = ControlPlane.of(pool, settings.home, settings, settings.api_token)
         stack.callback(control.close)
         app = create_api_app(
             pool,

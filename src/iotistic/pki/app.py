@@ -10,6 +10,7 @@ from iotistic import __version__
 from iotistic.kernel.postgres.pool import database_errors
 from iotistic.kernel.web.app import create_app
 from iotistic.pki.access import Access
+from iotistic.pki.agent_routes import agent_router
 from iotistic.pki.identities import ServerIdentity
 from iotistic.pki.revocation import RevocationList
 from iotistic.pki.routes import enrolment_router, operator_router, public_router
@@ -42,6 +43,7 @@ def create_pki_app(
     app.include_router(enrolment_router(service, access))
     app.include_router(operator_router(service, access))
     app.include_router(token_router(pool, access))
+    app.include_router(agent_router(service, access))
     return app
 
 

@@ -24,6 +24,7 @@ from iotistic.contracts.mac import Mac, format_mac
 from iotistic.kernel.postgres.pool import database_errors
 from iotistic.kernel.web.auth import Principal
 from iotistic.pki import repository, tokens
+from iotistic.pki.agents import AgentCertificate, certify_agent
 from iotistic.pki.ca import CertificateAuthority, PublicKey, device_profile, serial_of
 from iotistic.pki.csr import KeyType, check_csr, key_pem, make_key, same_key
 from iotistic.pki.identities import ensure_broker_certificate, ensure_server_certificate
@@ -120,6 +121,12 @@ class CertificateService:
         if standing:
             await self._revocations.publish([mac])
         return certificate
+
+    def certify_agent(self, uuid: str, key: PublicKey) -> AgentCertificate:
+        """Certify an agent's key for its uuid; the control plane has judged who asks, and keeps the record."""
+        made = certify_agent(self._authority, uuid, key, days=self._device_days, now=self._clock())
+        log.info("certificate.issued_to_agent", serial=made.serial, device_uuid=uuid)
+        return made
 
     async def renew(self, presented: Certificate, csr: str) -> Certificate:
         """Certify a new key for the device that showed its valid certificate.

@@ -17,6 +17,7 @@ OPERATOR_ONLY = [
     ("POST", "/tokens"),
     ("GET", "/tokens"),
     ("DELETE", "/tokens/0123456789ab"),
+    ("POST", "/agents/{uuid}/certificate"),
     ("GET", "/metrics"),
 ]
 PUBLIC = ["/health", "/health/live", "/health/ready", "/ca.pem", "/crl.pem", "/openapi.json", "/docs"]

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID
-
 from iotistic.contracts.provisioning.certificates import NextCertificate
 from iotistic.contracts.provisioning.keys import PublicKey, write_public
 from iotistic.control.devices.repository import Database
 from iotistic.control.devices.service import utc_now
-from iotistic.pki.ca import CertificateAuthority, Profile, serial_of
+from iotistic.pki.agents import certify_agent
+from iotistic.pki.ca import CertificateAuthority
 
 _AGAIN = timedelta(hours=1)
 
@@ -57,11 +54,8 @@ class AuthorityCertifier:
 
     async def sign(self, uuid: str, key: PublicKey, now: datetime) -> Signed:
         """Return a certificate; it may be a TLS client and nothing else. Raises AuthorityUnusable."""
-        names = [x509.DNSName(uuid), x509.UniformResourceIdentifier(f"urn:uuid:{uuid}")]
-        profile = Profile(uuid, names, ExtendedKeyUsageOID.CLIENT_AUTH)
-        certificate = self._authority.issue(profile, key, days=self._days, now=now)
-        pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-        return Signed(serial_of(certificate), pem, certificate.not_valid_after_utc)
+        made = certify_agent(self._authority, uuid, key, days=self._days, now=now)
+        return Signed(made.serial, made.pem, made.not_after)
 
 
 class DeviceCertificates:

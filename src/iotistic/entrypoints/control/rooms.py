@@ -6,6 +6,7 @@ from datetime import datetime
 
 import asyncpg
 from fastapi import APIRouter
+from pydantic import SecretStr
 from starlette.requests import Request
 
 from iotistic.control.access.addresses import ClientAddresses
@@ -53,16 +54,20 @@ class ControlPlane:
         pool: asyncpg.Pool,
         home: Home,
         settings: ControlSettings,
+        operator: SecretStr,
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> "ControlPlane":
-        """Build it; nothing is asked of the database yet. Raises AuthorityUnusable, EnvelopeKeyUnusable."""
+        """Build it; nothing is asked of the database yet. `operator` is the token that opens the authority.
+
+        Raises AuthorityUnusable, AuthorityFileMissing, EnvelopeKeyUnusable.
+        """
         addresses = ClientAddresses.of(settings)
         accounts = AccountDesk.of(pool, settings, addresses, clock=clock)
         devices = DeviceService(pool, settings, clock=clock)
         states = StateService(pool, devices, clock=clock)
         keys = ProvisioningKeys(pool, clock=clock)
-        signer = certifier(home, settings)
+        signer = certifier(home, settings, operator)
         certificates = DeviceCertificates(signer, clock=clock)
         offer = Offer(settings, signer.ca_pem)
         around = Surroundings(devices, keys, certificates, offer, FixedPlan(_UNLIMITED), states)

@@ -7,15 +7,15 @@ from iotistic.control.accounts.settings import AccountSettings
 from iotistic.control.devices.service import DeviceKeySettings
 from iotistic.control.provisioning.answering import OfferSettings
 from iotistic.control.provisioning.attempts import AttemptSettings
+from iotistic.entrypoints.control.authority import SignerSettings
 from iotistic.kernel.files import secret_file
 from iotistic.kernel.home import Home
-from iotistic.pki.settings import AuthoritySettings
 
 _MADE = ("jwt_secret", "provisioning_secret")
 
 
 class ControlSettings(
-    AccountSettings, ProxySettings, DeviceKeySettings, AttemptSettings, OfferSettings, AuthoritySettings
+    AccountSettings, ProxySettings, DeviceKeySettings, AttemptSettings, OfferSettings, SignerSettings
 ):
     """Settings of the control plane."""
 
