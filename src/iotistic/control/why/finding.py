@@ -65,7 +65,7 @@ def lost_together(code: str, sentence: str, fix: str) -> Cause:
 
     def finds(facts: Facts) -> Evidence | None:
         found = facts.newest(code, since=since_last_sign(facts))
-        if found is None or (facts.last_sign and found.at - facts.last_sign > facts.silent_after):
+        if found is None or facts.last_sign is None or found.at - facts.last_sign > facts.silent_after:
             return None
         return told(found)
 

@@ -116,7 +116,7 @@ _DOORS = (
     (
         "provisioning.device_exists",
         "It wants to register although it is known, and does not prove that it is the same: its keys were lost.",
-        "If it is the same device, remove it (DELETE /api/v1/devices/{{uuid}}) and let it register again.",
+        "If it is the same device, remove it (DELETE /api/v1/devices/UUID) and let it register again.",
     ),
     (
         "provisioning.proof_refused",
@@ -343,6 +343,13 @@ CAUSES: tuple[Cause, ...] = (
         fix="Move the device or the access point, or use a cable.",
         finds=_weak_signal,
     ),
+    Cause(
+        code="device.never_reported",
+        about=_OFFLINE,
+        sentence="It has been known since {at} and never reported anything.",
+        fix="Start the agent on it; check that it reaches the API.",
+        finds=_never_reported,
+    ),
     recorded(
         _OFFLINE,
         "presence.keepalive_timeout",
@@ -350,13 +357,6 @@ CAUSES: tuple[Cause, ...] = (
         "Look at the network and the power where it stands.",
         since=since_last_sign,
         own=True,
-    ),
-    Cause(
-        code="device.never_reported",
-        about=_OFFLINE,
-        sentence="It has been known since {at} and never reported anything.",
-        fix="Start the agent on it; check that it reaches the API.",
-        finds=_never_reported,
     ),
     Cause(
         code="device.silent",

@@ -413,7 +413,7 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "update.in_progress",
         "It is at work: {services} not ready yet; the target was deployed on {at}.",
-        "Wait.",
+        "Wait some minutes; the device does one step after the other.",
         _working,
         is_normal=True,
     ),
