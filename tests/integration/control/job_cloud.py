@@ -31,7 +31,6 @@ from iotistic.kernel.web.attempts import FailedAttempts
 from iotistic.kernel.web.server import serve
 
 BASE = "/api/v1"
-MAKER = ApiKeyPrincipal(key_id="maker", user_id=UUID(int=1), permissions=ROLE_PERMISSIONS[Role.OWNER])
 
 
 def document(*words, **changes):
@@ -142,7 +141,7 @@ class JobCloud:
         await self.keeper.tell()
 
     async def device(self, **columns):
-        device = JobDevice(self)
+        device = JobDevice(self, columns.pop("uuid", None) or uuids.uuid4())
         values = {
             "name": "press 7",
             "type": "gateway",
