@@ -3,8 +3,9 @@
     {"config": {"anomalyDetection": {"forecaster": {"file": "<base64 of the .npz file>", "weight": 0}}}}
 
 The signature is that of the installation's CA, whose certificate a device has had since its provisioning (the
-broker's `caCert`), so it needs nothing new to check it. `weight` is what the forecast's error counts among the
-judges of a sample, each of which has 1; without it 0, and the error only names what others have found.
+broker's `caCert`), so it needs nothing new to check it: see forecast_trust.py. `weight` is what the forecast's
+error counts among the judges of a sample, each of which has 1; without it 0, and the error only names what
+others have found.
 """
 
 import base64
@@ -13,21 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
-from iotistic.kernel.errors import Invalid
-
 SECTION, FIELD = "anomalyDetection", "forecaster"
 MOST_BYTES = 256 * 1024
 MOST_WEIGHT = 100.0
-VerifyKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
-
-
-class TrustInvalid(Invalid):
-    """The certificate of the installation's CA cannot be used to check a signature."""
-
-    code = "forecast.trust_invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +41,6 @@ def read_forecast(value: object) -> ForecastWish:
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= MOST_WEIGHT:
         raise ValueError(f'needs a "weight" from 0 to {MOST_WEIGHT:g}')
     return ForecastWish(_decoded(fields["file"]), float(weight))
-
-
-def verify_key(ca_pem: str) -> VerifyKey:
-    """Return the key of the (first) CA certificate that a device trusts. Raises TrustInvalid."""
-    try:
-        key = x509.load_pem_x509_certificate(ca_pem.encode()).public_key()
-    except ValueError as exc:
-        raise TrustInvalid("this is no certificate (PEM)") from exc
-    if not isinstance(key, VerifyKey):
-        raise TrustInvalid("the CA's key is of a type that is not supported")
-    return key
 
 
 def _decoded(value: object) -> bytes:

@@ -65,7 +65,7 @@ class Forecaster:
     def load(cls, data: bytes, verify_key: VerifyKey) -> "Forecaster":
         """Return the forecaster of a file that the holder of `verify_key` has signed.
 
-        An agent's key is that of the CA certificate which it trusts already (see contracts/forecasts.py).
+        An agent's key is that of the CA certificate which it trusts already (see contracts/forecast_trust.py).
         Raises ForecasterRefused, FormatUnknown, SignatureWrong.
         """
         members = _members(data)

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from iotistic.contracts.forecasts import FIELD, SECTION, read_forecast, verify_key
+from iotistic.contracts.forecast_trust import verify_key
+from iotistic.contracts.forecasts import FIELD, SECTION, read_forecast
 from iotistic.detection.forecast import Weights
 from iotistic.detection.forecaster import Forecaster, SignatureWrong, pack
 from iotistic.entrypoints.training import NoDatabase, TrainSettings, readings_of

@@ -5,15 +5,14 @@ from datetime import UTC, datetime
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from iotistic.contracts.forecast_trust import TrustInvalid, verify_key
 from iotistic.contracts.forecasts import (
     FIELD,
     MOST_BYTES,
     MOST_WEIGHT,
     SECTION,
     ForecastWish,
-    TrustInvalid,
     read_forecast,
-    verify_key,
 )
 from iotistic.detection import constants, forecaster
 from iotistic.pki.ca import CertificateAuthority

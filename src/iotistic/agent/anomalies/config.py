@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypeVar, cast
 
+from iotistic.contracts.forecasts import FIELD, ForecastWish, read_forecast
 from iotistic.detection.events import Event, Method, Severity
 from iotistic.detection.feedback import Verdict
 from iotistic.detection.incidents import COOL_DOWN_S
@@ -71,6 +72,8 @@ class AnomalyConfig:
     metrics: tuple[tuple[str, Rules], ...] = ()
     feedback: tuple[tuple[str, Verdict], ...] = ()
     """What people in the cloud say of anomalies, by their ids."""
+    forecaster: ForecastWish | None = None
+    """What is to forecast each metric, and what its error is to count."""
 
     def of(self, metric: str) -> Rules:
         """Return what is said of a metric alone."""
@@ -104,6 +107,7 @@ def read_config(reader: Reader) -> AnomalyConfig:
         rules,
         () if metrics is None else read_metrics(metrics),
         () if feedback is None else tuple(_each(feedback, _verdict)),
+        reader.read(FIELD, read_forecast),
     )
     reader.refuse_others({"windowSize": "is not known here: detectors keep no window"})
     return found

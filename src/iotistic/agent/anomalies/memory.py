@@ -1,13 +1,14 @@
 """What the detectors have learned: in memory while detection is on, on disk in between and afterwards."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from iotistic.agent.store.errors import StoreUnavailable
+from iotistic.detection.constants import DEFAULTS, Constants
 from iotistic.detection.detector import Detector
-from iotistic.detection.watches import Alert, Sample, Standing, Watches
+from iotistic.detection.watches import Alert, Sample, Standing, Streams, Watches
 
 log = structlog.get_logger()
 
@@ -28,6 +29,14 @@ class Disk(Protocol):
         ...
 
 
+class Equipment(NamedTuple):
+    """By what values are judged. `streams` makes others than usual ones, such as those with forecasts."""
+
+    constants: Constants = DEFAULTS
+    streams: Callable[[], Streams] | None = None
+    name: str = ""
+
+
 class Memory:
     """Of one device; `most` bounds the streams, `bytes_a_day` what saving them may wear the flash."""
 
@@ -36,14 +45,17 @@ class Memory:
     ) -> None:
         self._disk, self._clock, self._most, self._bytes_a_day = disk, clock, most, bytes_a_day
         self._watches: Watches | None = None
+        self._equipment = Equipment()
         self._touched: set[str] = set()
         self._state_bytes = 0
 
     @property
     def engine(self) -> str:
-        """How streams are stepped: none, singles, or bank."""
+        """How streams are stepped: none, singles, bank, or by what equipment."""
         if self._watches is None:
             return "none"
+        if self._equipment.name:
+            return self._equipment.name
         return "bank" if self._watches.is_banked else "singles"
 
     @property
@@ -55,10 +67,10 @@ class Memory:
         """Go on as was saved; a state that cannot be read begins anew."""
         if self._watches is not None:
             return
-        watches = Watches(most=self._most)
+        watches = self._fresh()
         for name, state in (await self._disk.load_states(since=self._since())).items():
             try:
-                watches.put(name, Detector.restore(state))
+                watches.put(name, Detector.restore(state, self._equipment.constants))
             except ValueError as exc:
                 log.warning("anomaly.state_unreadable", metric=name, reason=str(exc))
         self._watches = watches
@@ -71,8 +83,18 @@ class Memory:
     def forget(self) -> None:
         """Begin anew: the disk was emptied."""
         if self._watches is not None:
-            self._watches = Watches(most=self._most)
+            self._watches = self._fresh()
         self._touched.clear()
+
+    def equip(self, equipment: Equipment) -> None:
+        """Judge by this from now on; what was learned goes on."""
+        self._equipment, before = equipment, self._watches
+        if before is None:
+            return
+        self._watches = self._fresh()
+        for name in before.names:
+            state = before.detector(name).save()
+            self._watches.put(name, Detector.restore(state, equipment.constants))
 
     def step(self, samples: Iterable[Sample]) -> list[Alert]:
         """Take samples in; return those that are unusual."""
@@ -105,6 +127,9 @@ class Memory:
             self._touched |= names
             if not isinstance(exc, StoreUnavailable):
                 raise  # the store has said why, once
+
+    def _fresh(self) -> Watches:
+        return Watches(most=self._most, constants=self._equipment.constants, streams=self._equipment.streams)
 
     def _since(self) -> float:
         return self._clock() - _FORGOTTEN_AFTER_S

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from iotistic.agent.anomalies.config import AnomalyConfig, Wanted
+from iotistic.agent.anomalies.forecasting import Forecasting
 from iotistic.agent.anomalies.journal import Journal
 from iotistic.agent.anomalies.lessons import Lessons
 from iotistic.agent.anomalies.memory import Memory
@@ -80,6 +81,7 @@ class AnomalyWatch:
         self._pending: list[Measured] = []
         self._known: dict[str, Known] = {}
         self._incidents = Incidents(self.journal.incidents())
+        self._forecasting, self._ca_pem = Forecasting(self.memory), ""
         self._woken = asyncio.Event()
         self._look_at = self._save_at = 0.0
 
@@ -99,11 +101,19 @@ class AnomalyWatch:
             self._pending.append(one)
         self._woken.set()
 
-    def configure(self, *, here: AnomalyConfig | None = None, cloud: AnomalyConfig | None = None) -> None:
-        """Let other rules be in force from now on."""
-        before = self.wanted
-        self.wanted = Wanted(before.here if here is None else here, before.cloud if cloud is None else cloud)
-        if before != self.wanted:
+    def configure(
+        self,
+        *,
+        here: AnomalyConfig | None = None,
+        cloud: AnomalyConfig | None = None,
+        ca_pem: str | None = None,
+    ) -> None:
+        """Let other rules be in force from now on; `ca_pem` is the CA that signs what the cloud ships."""
+        before = self.wanted, self._ca_pem
+        here, cloud = here or self.wanted.here, cloud or self.wanted.cloud
+        self.wanted = Wanted(here, cloud)
+        self._ca_pem = self._ca_pem if ca_pem is None else ca_pem
+        if before != (self.wanted, self._ca_pem):
             self._woken.set()
 
     async def run(self) -> None:
@@ -113,6 +123,7 @@ class AnomalyWatch:
             while True:
                 self._woken.clear()
                 await self._heed_cloud()
+                self._forecasting.heed(self.wanted.cloud.forecaster, self._ca_pem)
                 if self.is_on:
                     await self._turn()
                 else:
@@ -171,6 +182,7 @@ class AnomalyWatch:
         return {
             "state": "on" if self.is_on else "off",
             "engine": self.memory.engine,
+            "forecaster": self._forecasting.status,
             "metrics": len(states),
             "learning": states.count("learning"),
             "kept": len(self.journal),

@@ -25,7 +25,7 @@ from iotistic.agent.link.announcements import Announcements
 from iotistic.agent.link.broker import BrokerAddress, find_broker
 from iotistic.agent.link.connecting import Surroundings as LinkAround
 from iotistic.agent.link.dispatch import Dispatcher
-from iotistic.agent.link.errors import CloudUnavailable
+from iotistic.agent.link.errors import BrokerUnusable, CloudUnavailable
 from iotistic.agent.link.mqtt import MqttLink
 from iotistic.agent.local_api.address import KEY_FILE
 from iotistic.agent.local_api.key import LocalKey
@@ -289,7 +289,14 @@ class AgentProcess:
         self.shipper.shipping = replace(shipping, is_enabled=wanted and self.session is not None)
         in_files = self.settings.keeps_log_files if config.log_files is None else config.log_files
         self._files.is_enabled = in_files
-        self.watch.configure(cloud=config.anomalies)
+        self.watch.configure(cloud=config.anomalies, ca_pem=self._trusted_ca())
+
+    def _trusted_ca(self) -> str:
+        """Return the CA (PEM) that signs what the cloud ships: the broker's, empty while there is none."""
+        with contextlib.suppress(BrokerUnusable):
+            address = self.broker()
+            return "" if address is None else address.ca_pem
+        return ""
 
     async def _watch_or_not(self, wanted: object) -> None:
         settings = self.settings.model_copy(update={"anomaly_detection_enabled": bool(wanted)})

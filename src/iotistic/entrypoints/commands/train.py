@@ -8,7 +8,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from iotistic.contracts.forecasts import MOST_WEIGHT, ForecastWish, verify_key
+from iotistic.contracts.forecast_trust import verify_key
+from iotistic.contracts.forecasts import MOST_WEIGHT, ForecastWish
 from iotistic.detection.forecaster import Forecaster, ForecasterRefused, SignatureWrong, about, pack, signed
 from iotistic.entrypoints.commands.options import AsJson
 from iotistic.entrypoints.output import emit

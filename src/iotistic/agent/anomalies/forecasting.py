@@ -1,0 +1,52 @@
+"""Heeds the cloud's wish for forecasts; what cannot be taken is said, and detection goes on without."""
+
+import importlib
+
+import structlog
+
+from iotistic.agent.anomalies.memory import Equipment, Memory
+from iotistic.contracts.forecasts import ForecastWish
+from iotistic.kernel.errors import IotisticError
+
+log = structlog.get_logger()
+
+_LOADED_WHEN_WISHED = "iotistic.agent.anomalies.equipping"
+
+
+class Forecasting:
+    """Of one watch."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._heeded: tuple[ForecastWish | None, str] = None, ""
+        self.status = "none"
+        """`none`, `in force`, or the code of why it was refused."""
+
+    def heed(self, wish: ForecastWish | None, ca_pem: str) -> None:
+        """Take a wish that is another than before; `ca_pem` is the CA that the device trusts, empty without one."""
+        if (wish, ca_pem) == self._heeded:
+            return
+        had_one = self._heeded[0] is not None
+        self._heeded = wish, ca_pem
+        self.status = "none"
+        equipment = None if wish is None else self._equipment(wish, ca_pem)
+        if equipment is not None or had_one:
+            self._memory.equip(equipment or Equipment())
+
+    def _equipment(self, wish: ForecastWish, ca_pem: str) -> Equipment | None:
+        try:
+            # numpy and X.509 are loaded by who uses them; numpy is not there on every device.
+            found: Equipment = importlib.import_module(_LOADED_WHEN_WISHED).equipment_of(wish, ca_pem)
+        except IotisticError as exc:
+            self._refuse(exc.code, exc.message)
+            return None
+        except ImportError as exc:
+            self._refuse("anomalies.numpy_missing", str(exc))
+            return None
+        self.status = "in force"
+        log.info("forecaster.taken", weight=wish.weight, bytes=len(wish.file))
+        return found
+
+    def _refuse(self, code: str, reason: str) -> None:
+        self.status = code
+        log.warning("forecaster.refused", code=code, reason=reason)
