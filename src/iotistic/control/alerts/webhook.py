@@ -23,6 +23,7 @@ from iotistic.kernel.errors import Denied, Invalid, Unavailable
 SIGNATURE, DELIVERY, EVENT = "Iotistic-Signature", "Iotistic-Delivery", "Iotistic-Event"
 _PREFIX = "whsec_"
 _READ_BYTES = 4096
+_COME_AGAIN = {408, 425, 429}
 
 
 class WebhookFailed(Unavailable):
@@ -132,7 +133,7 @@ class WebhookSender:
         if 200 <= status < 300:  # noqa: PLR2004  any of them
             return
         reason = f"the receiver answered {status}: {told}"[:300]
-        if status in (400, 401, 403, 404, 410, 413, 415, 422) or 300 <= status < 400:  # noqa: PLR2004
+        if 300 <= status < 500 and status not in _COME_AGAIN:  # noqa: PLR2004  redirects, and our own fault
             raise WebhookRefused(reason)
         raise WebhookFailed(reason)
 

@@ -10,6 +10,7 @@ from iotistic.control.alerts.conditions import RuleSpec
 from iotistic.control.alerts.model import AlertState
 
 
+@pytest.mark.every_store
 async def test_an_alert_fires_and_resolves_at_the_times_of_the_data(hall):
     series = await hall.series()
     await hall.rule(too_hot())
@@ -157,6 +158,25 @@ async def test_a_late_reading_takes_no_alert_back_and_raises_none_twice(hall):
     assert [one.fired_at for one in await hall.all_alerts()] == [start + 31 * SECOND]
 
 
+async def test_a_reading_that_was_merged_into_a_closed_day_is_judged(hall):
+    series = await hall.series()
+    await hall.rule(too_hot())
+    start = hall.clock()
+    await hall.store(series, (start + SECOND, 20.0), (start + 50 * SECOND, 20.0))
+    await hall.look(seconds=600)
+    late = start + 20 * SECOND
+    await hall.pool.execute(
+        'INSERT INTO late_readings ("timestamp", device_id, datapoint_id, value) VALUES ($1, $2, $3, 50)',
+        late,
+        *series,
+    )
+    await hall.pool.execute("SELECT merge_late_readings(($1::timestamptz AT TIME ZONE 'UTC')::date)", late)
+    await hall.look(seconds=10)
+
+    assert [(one.fired_at, one.is_late) for one in await hall.all_alerts()] == [(late, True)]
+
+
+@pytest.mark.every_store
 async def test_silence_fires_and_a_reading_ends_it(hall):
     series = await hall.series()
     never = await hall.series()
