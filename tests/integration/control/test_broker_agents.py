@@ -2,7 +2,7 @@
 
 import pytest
 from broker_site import eventually, is_refused, running_site
-from device_cloud import served
+from device_cloud import Device, build, served
 
 from iotistic.kernel.mqtt.reasons import SESSION_TAKEN_OVER
 
@@ -159,3 +159,17 @@ async def test_a_device_that_registers_anew_gets_a_password_that_works(site):
     assert again["password"] != password
     assert await eventually(lambda: site.connect(name, again["password"]))
     assert is_refused(lambda: site.connect(name, password))
+
+
+async def test_a_device_without_a_certificate_is_sent_to_where_passwords_are_taken(pool):
+    elsewhere = {
+        "device_mqtt_url": "mqtts://mqtt.example:8883",
+        "device_mqtt_password_url": "mqtts://mqtt.example:8884",
+    }
+    async with served(build(pool, **elsewhere)) as cloud:
+        plain, certified = Device(cloud, await cloud.key()), Device(cloud, await cloud.key())
+        answers = [(await plain.register_open()).json()["mqtt"], (await certified.provision())["mqtt"]]
+
+    assert [answer["brokerConfig"]["port"] for answer in answers] == [8884, 8883]
+    assert answers[0]["broker"] == "mqtts://mqtt.example:8884"
+    assert answers[1]["brokerUrl"] == "mqtts://mqtt.example:8883"

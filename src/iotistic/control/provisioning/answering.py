@@ -23,6 +23,9 @@ class OfferSettings(Settings):
 
     device_mqtt_url: str = Field(default="mqtts://localhost:8883", pattern=r"^mqtts?://[^\s/]+$")
     """Address of the broker as devices reach it."""
+    device_mqtt_password_url: str = Field(default="", pattern=r"^(mqtts?://[^\s/]+)?$")
+    """Address of the broker for devices without a certificate, such as those of the earlier system, when it takes their
+    passwords at another port (MQTT_ACCOUNT_PORT of the broker); empty: the same."""
     device_mqtt_verify_certificate: bool = True
     """Whether devices check the broker's certificate; false is for networks that break TLS open."""
     device_api_url: str = Field(default="", pattern=r"^(https?://\S+)?$")
@@ -65,6 +68,7 @@ class Offer:
         """Return the answer of the first door."""
         device, settings = granted.device, self._settings
         tls = {"caCert": settings.device_api_ca, "verifyCertificate": True} if settings.device_api_ca else {}
+        url = settings.device_mqtt_url if granted.certificate else self._password_url
         return RegisterAnswer(
             device_id=str(device.number),
             uuid=device.uuid,
@@ -73,10 +77,10 @@ class Offer:
             application_id=device.application_id,
             fleet_id=device.fleet_id,
             mqtt=MqttAccess(
-                settings.device_mqtt_url,
+                url,
                 self.mqtt_username(device.uuid),
                 self.mqtt_password(device.uuid, granted.registration),
-                self._broker(granted.certificate),
+                self._broker(url, granted.certificate),
                 _topics(device.uuid),
             ),
             api_endpoint=settings.device_api_url,
@@ -110,8 +114,12 @@ class Offer:
             answer["api"] = {"tlsConfig": tls}
         return answer | ({"vpn": dict(self._vpn)} if self._vpn else {})
 
-    def _broker(self, certificate: str) -> dict[str, Any]:
-        parts = urlsplit(self._settings.device_mqtt_url)
+    @property
+    def _password_url(self) -> str:
+        return self._settings.device_mqtt_password_url or self._settings.device_mqtt_url
+
+    def _broker(self, url: str, certificate: str) -> dict[str, Any]:
+        parts = urlsplit(url)
         config: dict[str, Any] = {
             "protocol": parts.scheme,
             "host": parts.hostname or "",
