@@ -20,8 +20,9 @@ class BrokerKeeperSettings(Settings):
 
     broker_grant_pause_s: float = Field(default=30.0, ge=0)
     """Least seconds between two starts when accounts and rights were only added."""
-    broker_revoke_pause_s: float = Field(default=2.0, ge=0)
-    """Least seconds between two starts when rights were taken away or a password was changed."""
+    broker_revoke_pause_s: float = Field(default=6.0, ge=0)
+    """Least seconds between two starts when rights were taken away or a password was changed; below 5, `up` takes
+    the broker for one that keeps dying."""
 
 
 class BrokerSealSettings(Settings):
