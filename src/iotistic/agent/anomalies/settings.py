@@ -33,7 +33,7 @@ class AnomalySettings(Settings):
     anomaly_metrics: str = ""
     """Exceptions by names, as JSON: {"cpu_usage": {"minSeverity": "critical"}, "bus/*": {"enabled": false}}."""
     anomaly_max_metrics: int = Field(default=256, ge=1, le=10_000)
-    """Metrics that are watched at most; each takes some 15 KB of memory, and 4 KB of the disk."""
+    """Metrics that are watched at most; each takes some 10 KB of memory, and 4 KB of the disk."""
     anomaly_max_events: int = Field(default=1000, ge=10, le=100_000)
     """Anomalies that the device keeps; the oldest go."""
     anomaly_report_interval_ms: int = Field(default=60_000, ge=1000, le=86_400_000)
