@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from iotistic.contracts.provisioning import envelope, keys, requests
 from iotistic.contracts.provisioning.keys import Proof
+from iotistic.control.audit.port import NO_TRAIL
 from iotistic.control.devices.keys import make_api_key
 from iotistic.control.devices.routes import device_key_router
 from iotistic.control.devices.service import DeviceKeySettings, DeviceService
@@ -27,6 +28,7 @@ from iotistic.control.provisioning.registration import FixedPlan, Registrar, Sur
 from iotistic.control.provisioning.routes import Doors, proving_router, provisioning_router
 from iotistic.control.states.routes import device_state_router
 from iotistic.control.states.service import StateService
+from iotistic.control.why.port import NO_DECISIONS
 from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.auth import StaticTokens, bearer_auth
 from iotistic.kernel.web.server import serve
@@ -80,9 +82,18 @@ class _Announced:
 
 
 def build(
-    pool, *, limit=-1, upgrade_url="https://x.example/up", envelope_key=None, authority=None, **settings
+    pool,
+    *,
+    limit=-1,
+    upgrade_url="https://x.example/up",
+    envelope_key=None,
+    authority=None,
+    trail=NO_TRAIL,
+    decisions=NO_DECISIONS,
+    **settings,
 ) -> Cloud:
     """Return a cloud that is not served yet; settings by their names."""
+    told = {"trail": trail, "decisions": decisions}
     clock, announced = Clock(), _Announced()
     ca_key = ec.generate_private_key(ec.SECP256R1())
     authority = authority or CertificateAuthority.create(ca_key, common_name="tests", days=4000, now=clock())
@@ -91,7 +102,7 @@ def build(
         return {name: value for name, value in settings.items() if name in group.model_fields}
 
     generous = {"provisioning_attempts_per_window": MANY, "provisioning_failures_per_hour": MANY}
-    devices = DeviceService(pool, DeviceKeySettings(**only(DeviceKeySettings)), clock=clock)
+    devices = DeviceService(pool, DeviceKeySettings(**only(DeviceKeySettings)), clock=clock, **told)
     certificates = DeviceCertificates(AuthorityCertifier(authority, days=365), clock=clock)
     offer_settings = OfferSettings(
         **{
@@ -101,10 +112,10 @@ def build(
         }
     )
     offer = Offer(offer_settings, authority.pem)
-    provisioning_keys = ProvisioningKeys(pool, clock=clock)
-    states = StateService(pool, devices, announcer=announced, clock=clock)
+    provisioning_keys = ProvisioningKeys(pool, trail=trail, clock=clock)
+    states = StateService(pool, devices, announcer=announced, clock=clock, **told)
     plan = FixedPlan(limit, upgrade_url)
-    around = Surroundings(devices, provisioning_keys, certificates, offer, plan, states)
+    around = Surroundings(devices, provisioning_keys, certificates, offer, plan, states, **told)
     attempts = Attempts(pool, AttemptSettings(**(generous | only(AttemptSettings))), clock=clock)
     doors = Doors(
         registrar=Registrar(pool, around, clock=clock),
