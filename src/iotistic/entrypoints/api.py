@@ -122,7 +122,7 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
             pool,
             hub,
             publisher,
-            gate=control.gate(OperatorOr(settings.api_token, control.accounts.identities)),
+            gate=control.gate(OperatorOr(settings.api_token, control.accounts.identities), base=BASE),
             checks=checks,
             metrics_access=settings.metrics_access,
         )

@@ -84,6 +84,8 @@ async def test_a_problem_tells_code_detail_hint_and_fields():
         "status": 409,
         "code": "seat.taken",
         "detail": "Every seat is taken.",
+        "error": "seat.taken",
+        "message": "Every seat is taken.",
         "hint": "buy one",
         "fields": {"seats": 3},
     }

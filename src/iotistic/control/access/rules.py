@@ -80,6 +80,14 @@ class DeviceSource(Protocol):
         ...
 
 
+class PlanSource(Protocol):
+    """What the installation's plan allows."""
+
+    async def admit(self, request: Request) -> None:
+        """Raise PlanRefused for a request that the plan does not allow."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """How credentials are looked up; guesses are counted by where they come from."""
@@ -88,6 +96,8 @@ class Gate:
     devices: DeviceSource | None
     addresses: ClientAddresses
     attempts: FailedAttempts
+    plan: PlanSource | None = None
+    """Who is asked, once the caller is known and allowed, whether the plan allows it too."""
 
     async def caller(self, request: Request, token: str | None) -> Caller:
         """Return who calls. Raises Unauthenticated (401) or RateLimited (429)."""
@@ -135,6 +145,11 @@ def _gate(request: Request) -> Gate:
     return gate
 
 
+async def _admit(request: Request) -> None:
+    if (plan := _gate(request).plan) is not None:
+        await plan.admit(request)
+
+
 _bearer = HTTPBearer(auto_error=False, description="An access token from /auth/login, or an API key")
 _device_key = APIKeyHeader(name="X-Device-API-Key", auto_error=False, description="A device's own key")
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
@@ -152,6 +167,7 @@ class Needs(AccessRule):
         """Raise Unauthenticated, PermissionMissing or PasswordChangeNeeded."""
         caller = await _gate(request).caller(request, credentials.credentials if credentials else None)
         _require(caller, self._permission)
+        await _admit(request)
         request.state.caller = caller
         return caller
 
@@ -170,6 +186,7 @@ class Person(AccessRule):
             raise PersonNeeded(hint="log in with a name and a password")
         if self._permission:
             _require(caller, self._permission)
+        await _admit(request)
         request.state.caller = caller
         return caller
 

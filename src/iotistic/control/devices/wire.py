@@ -6,16 +6,15 @@ with `error` and `message` beside it, which is what agents of the earlier system
 
 import json
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from iotistic.kernel.errors import Denied, Invalid, IotisticError
-from iotistic.kernel.web.problems import MEDIA_TYPE, error_response
+from iotistic.kernel.errors import Invalid, IotisticError
+from iotistic.kernel.web.problems import error_response
 
 _WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _MIB = 1024 * 1024
@@ -31,13 +30,6 @@ class BodyTooLarge(Invalid):
     """The body is too large once it is unpacked."""
 
     code = "request.body_too_large"
-
-
-class PlanRefusal(Denied):
-    """The plan does not allow this."""
-
-    code = "plan.refused"
-    status: ClassVar[HTTPStatus] = HTTPStatus.PAYMENT_REQUIRED
 
 
 async def read_json(request: Request, *, most: int = _MIB) -> Any:
@@ -73,18 +65,7 @@ def _unpacked(body: bytes, encoding: str, most: int) -> bytes:
 
 def refusal(error: IotisticError) -> Response:
     """Return the answer to an error."""
-    answer = error_response(error)
-    document: dict[str, Any] = json.loads(bytes(answer.body))
-    status = answer.status_code
-    if isinstance(error, PlanRefusal):
-        status = error.status
-        document |= {"status": status, "title": error.status.phrase}
-        document["upgradeUrl"] = error.fields.get("upgradeUrl", "")
-    document |= {"error": error.code, "message": error.message}
-    headers: Mapping[str, str] = {
-        name: value for name, value in answer.headers.items() if name in ("retry-after", "www-authenticate")
-    }
-    return JSONResponse(document, status, headers=dict(headers), media_type=MEDIA_TYPE)
+    return error_response(error)
 
 
 class DeviceRoute(APIRoute):

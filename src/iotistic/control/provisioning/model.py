@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from iotistic.control.devices.wire import PlanRefusal
 from iotistic.kernel.errors import Conflict, Invalid, NotFound
-from iotistic.kernel.web.problems import RateLimited, Unauthenticated
+from iotistic.kernel.web.problems import PlanRefused, RateLimited, Unauthenticated
 
 
 class KeyUnknown(Unauthenticated):
@@ -62,7 +61,7 @@ class ProofRefused(Conflict):
     code = "provisioning.proof_refused"
 
 
-class DeviceLimit(PlanRefusal):
+class DeviceLimit(PlanRefused):
     """The plan allows no more devices."""
 
     code = "plan.device_limit"

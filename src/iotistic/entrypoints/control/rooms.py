@@ -16,6 +16,10 @@ from iotistic.control.accounts.desk import AccountDesk, utc_now
 from iotistic.control.devices.routes import device_key_router
 from iotistic.control.devices.service import DeviceService
 from iotistic.control.devices.source import FleetDeviceSource
+from iotistic.control.licences.gates import PlanGate
+from iotistic.control.licences.refreshing import Refresher
+from iotistic.control.licences.routes import licence_router
+from iotistic.control.licences.service import LicenceService
 from iotistic.control.provisioning.answering import Offer
 from iotistic.control.provisioning.attempts import Attempts
 from iotistic.control.provisioning.certificates import DeviceCertificates
@@ -23,7 +27,7 @@ from iotistic.control.provisioning.envelope_keys import EnvelopeKeys, read_or_ma
 from iotistic.control.provisioning.key_routes import provisioning_key_router
 from iotistic.control.provisioning.keys import ProvisioningKeys
 from iotistic.control.provisioning.proving import Proving
-from iotistic.control.provisioning.registration import FixedPlan, Registrar, Surroundings
+from iotistic.control.provisioning.registration import Registrar, Surroundings
 from iotistic.control.provisioning.routes import Doors, proving_router, provisioning_router
 from iotistic.control.states.operator_routes import target_router
 from iotistic.control.states.routes import device_state_router
@@ -33,8 +37,6 @@ from iotistic.entrypoints.control.operator import OperatorOr
 from iotistic.entrypoints.control.settings import ControlSettings
 from iotistic.kernel.home import Home
 from iotistic.kernel.web.attempts import FailedAttempts
-
-_UNLIMITED = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class ControlPlane:
     states: StateService
     provisioning_keys: ProvisioningKeys
     doors: Doors
+    licences: LicenceService
+    refresher: Refresher
     clock: Callable[[], datetime]
 
     @classmethod
@@ -67,10 +71,11 @@ class ControlPlane:
         devices = DeviceService(pool, settings, clock=clock)
         states = StateService(pool, devices, clock=clock)
         keys = ProvisioningKeys(pool, clock=clock)
+        licences = LicenceService(pool, settings, clock=clock)
         signer = certifier(home, settings, operator)
         certificates = DeviceCertificates(signer, clock=clock)
         offer = Offer(settings, signer.ca_pem)
-        around = Surroundings(devices, keys, certificates, offer, FixedPlan(_UNLIMITED), states)
+        around = Surroundings(devices, keys, certificates, offer, licences, states)
         doors = Doors(
             registrar=Registrar(pool, around, clock=clock),
             proving=Proving(pool, devices, certificates, clock=clock),
@@ -86,16 +91,19 @@ class ControlPlane:
             states=states,
             provisioning_keys=keys,
             doors=doors,
+            licences=licences,
+            refresher=Refresher(licences, settings),
             clock=clock,
         )
 
-    def gate(self, operator: OperatorOr) -> Gate:
-        """Return what `install_gate` takes."""
+    def gate(self, operator: OperatorOr, *, base: str) -> Gate:
+        """Return what `install_gate` takes; `base` is what the paths of all routes begin with."""
         return Gate(
             callers=operator,
             devices=FleetDeviceSource(self.devices),
             addresses=self.accounts.addresses,
             attempts=FailedAttempts(),
+            plan=PlanGate(self.licences, base=base),
         )
 
     def router(self) -> APIRouter:
@@ -116,6 +124,7 @@ class ControlPlane:
         router.include_router(device_key_router(self.devices))
         router.include_router(device_state_router(self.states, self.devices))
         router.include_router(target_router(self.states))
+        router.include_router(licence_router(self.licences, self.refresher))
         return router
 
     def close(self) -> None:

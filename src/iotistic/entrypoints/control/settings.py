@@ -5,6 +5,7 @@ import os
 from iotistic.control.access.addresses import ProxySettings
 from iotistic.control.accounts.settings import AccountSettings
 from iotistic.control.devices.service import DeviceKeySettings
+from iotistic.control.licences.settings import LicenceSettings
 from iotistic.control.provisioning.answering import OfferSettings
 from iotistic.control.provisioning.attempts import AttemptSettings
 from iotistic.entrypoints.control.authority import SignerSettings
@@ -15,7 +16,13 @@ _MADE = ("jwt_secret", "provisioning_secret")
 
 
 class ControlSettings(
-    AccountSettings, ProxySettings, DeviceKeySettings, AttemptSettings, OfferSettings, SignerSettings
+    AccountSettings,
+    ProxySettings,
+    DeviceKeySettings,
+    AttemptSettings,
+    OfferSettings,
+    SignerSettings,
+    LicenceSettings,
 ):
     """Settings of the control plane."""
 

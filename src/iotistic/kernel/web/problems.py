@@ -1,7 +1,8 @@
 """Every error leaves as `application/problem+json` (RFC 9457), by one table from kind to status.
 
 A body has `type`, `title`, `status`, `code`, `detail`, and where they help `hint`, `fields` and
-`request_id`. `code` is the stable part; `type` is the same code as a URI.
+`request_id`. `code` is the stable part; `type` is the same code as a URI. `error` and `message` repeat
+`code` and `detail` for clients of the earlier system, and a refusal of the plan says `upgradeUrl`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,9 +38,16 @@ class RateLimited(Unavailable):
     code = "rate_limited"
 
 
+class PlanRefused(Denied):
+    """The plan does not allow this."""
+
+    code = "plan.refused"
+
+
 STATUS: Mapping[type[IotisticError], HTTPStatus] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
     RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    PlanRefused: HTTPStatus.PAYMENT_REQUIRED,
     Invalid: HTTPStatus.BAD_REQUEST,
     Denied: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
@@ -58,9 +66,12 @@ class Problem(BaseModel):
     status: int = Field(examples=[400])
     code: str = Field(examples=["mac.invalid"], description="Stable reason code; programs may rely on it.")
     detail: str
+    error: str = Field(examples=["mac.invalid"], description="The same as `code`, for older clients.")
+    message: str = Field(description="The same as `detail`, for older clients.")
     hint: str | None = Field(default=None, description="What to do next.")
     fields: dict[str, Any] | None = Field(default=None, description="What the error is about.")
     request_id: str | None = Field(default=None, description="Names this request in the server's log.")
+    upgradeUrl: str | None = Field(default=None, description="Where a larger plan can be had.")  # noqa: N815
 
 
 def status_of(error: IotisticError) -> HTTPStatus:
@@ -85,12 +96,20 @@ def problem_response(
         status=status,
         code=code,
         detail=detail,
+        error=code,
+        message=detail,
         hint=hint,
         fields=dict(fields) if fields else None,
         request_id=request_id,
+        upgradeUrl=_text(fields, "upgradeUrl"),
     )
     content = jsonable_encoder(problem, exclude_none=True, custom_encoder={bytes: repr})
     return JSONResponse(content, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _text(fields: Mapping[str, object] | None, name: str) -> str | None:
+    value = (fields or {}).get(name)
+    return value if isinstance(value, str) else None
 
 
 def error_response(error: IotisticError) -> Response:
@@ -179,6 +198,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     for status in (
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.PAYMENT_REQUIRED,
         HTTPStatus.FORBIDDEN,
         HTTPStatus.NOT_FOUND,
         HTTPStatus.CONFLICT,

@@ -1,0 +1,43 @@
+"""Which routes a plan may close, in one table; the gate of all routes asks it after it knows who calls.
+
+Devices are counted where they are taken in, in the same transaction: no race passes that limit.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+
+from iotistic.control.licences.model import Feature, Limit
+from iotistic.control.licences.service import LicenceService
+
+GATED: Mapping[tuple[str, str], Feature | Limit] = MappingProxyType(
+    {
+        ("POST", "/jobs"): Feature.EXECUTE_JOBS,
+        ("POST", "/jobs/execute"): Feature.EXECUTE_JOBS,
+        ("POST", "/jobs/schedules"): Feature.SCHEDULE_JOBS,
+        ("POST", "/jobs/templates"): Limit.JOB_TEMPLATES,
+        ("POST", "/rollouts"): Feature.OTA_UPDATES,
+        ("POST", "/alerts/rules"): Limit.ALERT_RULES,
+        ("POST", "/users"): Limit.USERS,
+    }
+)
+"""Method and path below the API's base -> what the plan has to contain, or to have room for."""
+
+
+class PlanGate:
+    """Says no where the plan does. `base` is the path that all routes of the API begin with."""
+
+    def __init__(self, service: LicenceService, *, base: str) -> None:
+        self._service, self._base = service, base
+
+    async def admit(self, request: Request) -> None:
+        """Raise FeatureMissing or PlanLimit (402) for a route that the plan closes."""
+        route = request.scope.get("route")
+        path = route.path if isinstance(route, APIRoute) else request.url.path
+        needed = GATED.get((request.method, path.removeprefix(self._base)))
+        if isinstance(needed, Feature):
+            await self._service.require(needed)
+        elif needed is not None:
+            await self._service.require_room(needed)
