@@ -1,6 +1,7 @@
 """Jobs from the order to the end, over HTTP as people and devices see them, on a real PostgreSQL."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from device_cloud import code_of
@@ -292,6 +293,33 @@ async def test_a_job_whose_last_device_was_removed_ends(cloud):
     await cloud.tick(seconds=1)
 
     assert await cloud.status(job) == "SUCCEEDED"
+
+
+async def test_devices_that_are_removed_meanwhile_disturb_nobody(cloud):
+    devices = [await cloud.device() for _ in range(12)]
+    answers = await asyncio.gather(
+        *(cloud.devices.remove(str(device.uuid)) for device in devices[:8]),
+        *(cloud.ask("POST", "/jobs", order()) for _ in range(6)),
+    )
+    await cloud.tick()
+
+    assert [answer.status_code for answer in answers[8:]] == [201] * 6
+    assert await cloud.pool.fetchval("SELECT count(*) FROM device_job_status") == 6 * 4
+
+
+async def test_a_job_that_starts_while_it_is_cancelled_is_cancelled(cloud):
+    await cloud.device()
+    for _ in range(8):
+        at = (cloud.clock() + timedelta(minutes=1)).isoformat()
+        job = await cloud.execute(schedule={"scheduled_at": at})
+        cloud.clock.forward(minutes=1)
+        cancel = cloud.ask("POST", f"/jobs/executions/{job['job_id']}/cancel")
+        keepers = [cloud.another_keeper() for _ in range(3)]
+        answer, *_ = await asyncio.gather(cancel, *(keeper.start() for keeper in keepers))
+        found = await cloud.job(job)
+        assert answer.status_code == 200
+        assert found["job"]["status"] == "CANCELED"
+        assert {one["status"] for one in found["device_statuses"]} <= {"CANCELED"}
 
 
 async def test_much_output_is_kept_in_part_and_says_so(cloud):

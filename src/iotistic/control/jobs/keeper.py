@@ -17,7 +17,7 @@ import structlog
 from iotistic.control.jobs import part_rows, rows
 from iotistic.control.jobs.arrivals import late
 from iotistic.control.jobs.messages import Announcer
-from iotistic.control.jobs.placing import join_job, open_job
+from iotistic.control.jobs.placing import join_job, start_job
 from iotistic.control.jobs.scheduling import Schedules
 from iotistic.control.jobs.settings import JobDeskSettings
 from iotistic.kernel.errors import IotisticError
@@ -51,6 +51,7 @@ class JobKeeper:
     async def run(self) -> None:
         """Run until `stop` is called; returns when the pieces in hand are done."""
         if not self._settings.job_scheduler_enabled:
+            await self._stopping.wait()
             return
         round_s = self._settings.job_scheduler_round_s
         loops = {
@@ -72,14 +73,10 @@ class JobKeeper:
 
     async def start(self) -> None:
         """Open the jobs whose time has come."""
-        while not self._stopping.is_set():
-            now = self._clock()
-            with database_errors():
+        with database_errors():
+            for job_id in await rows.unopened(self._pool, self._clock(), _AT_ONCE):
                 async with self._pool.acquire() as db, db.transaction():
-                    job = await rows.claim_unopened(db, now)
-                    if job is None:
-                        return
-                    await open_job(db, job, now)
+                    await start_job(db, job_id, self._clock())
 
     async def schedule(self) -> None:
         """Make jobs of the schedules that are due."""

@@ -57,20 +57,29 @@ async def add_selected(db: Database, job: Job, now: datetime, *, notify: bool = 
         "INSERT INTO device_job_status (job_id, device_uuid, queued_at, available_at, deadline, notify_at) "  # noqa: S608  places only
         "SELECT $1, d.uuid, $2, $2, $3, $4 FROM fleet_devices d "
         f"WHERE {selected} AND NOT EXISTS (SELECT 1 FROM device_job_status p "
-        "WHERE p.job_id = $1 AND p.device_uuid = d.uuid) ORDER BY d.uuid ON CONFLICT DO NOTHING",
+        "WHERE p.job_id = $1 AND p.device_uuid = d.uuid) ORDER BY d.uuid "
+        # A device that is being removed is waited for, and left out if it is gone then.
+        "FOR KEY SHARE OF d ON CONFLICT DO NOTHING",
         *statement.parameters,
     )
     return int(done.split()[-1])
 
 
+_ONE = (
+    f"SELECT {_PART}, {_TERMS} FROM device_job_status p JOIN job_executions j ON j.id = p.job_id "  # noqa: S608  constant
+    "WHERE p.job_id = $2 AND p.device_uuid = $1"
+)
+
+
+async def find(db: Database, device: UUID, job_id: UUID) -> PartRow | None:
+    """Return a part."""
+    row = await db.fetchrow(_ONE, device, job_id)
+    return _row(row, grace_s=0) if row else None
+
+
 async def hold(db: Database, device: UUID, job_id: UUID, *, grace_s: float) -> PartRow | None:
     """Return a part that nobody else changes until our transaction ends."""
-    row = await db.fetchrow(
-        f"SELECT {_PART}, {_TERMS} FROM device_job_status p JOIN job_executions j ON j.id = p.job_id "  # noqa: S608  constant
-        "WHERE p.job_id = $2 AND p.device_uuid = $1 FOR UPDATE OF p",
-        device,
-        job_id,
-    )
+    row = await db.fetchrow(f"{_ONE} FOR UPDATE OF p", device, job_id)
     return _row(row, grace_s=grace_s) if row else None
 
 

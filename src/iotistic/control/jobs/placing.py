@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -42,6 +43,15 @@ async def open_job(db: Connection, job: Job, now: datetime) -> int:
         await rows.finish(db, job.id, JobStatus.SUCCEEDED, now, reason="no device was selected")
     log.info("job.opened", job_id=str(job.id), devices=count)
     return count
+
+
+async def start_job(db: Connection, job_id: UUID, now: datetime) -> None:
+    """Open a job that waited for its time, unless somebody else is at it or was."""
+    if not await rows.lock_if_free(db, job_id):
+        return
+    job = await rows.find(db, job_id)
+    if job is not None and job.opened_at is None and job.finished_at is None:
+        await open_job(db, job, now)
 
 
 async def join_job(db: Connection, job: Job, now: datetime) -> int:

@@ -78,6 +78,15 @@ async def lock(db: Database, job_id: UUID) -> None:
     await db.execute("SELECT pg_advisory_xact_lock(hashtextextended('job:' || $1::text, 0))", str(job_id))
 
 
+async def lock_if_free(db: Database, job_id: UUID) -> bool:
+    """Do the same as `lock`, unless somebody else has it."""
+    return bool(
+        await db.fetchval(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended('job:' || $1::text, 0))", str(job_id)
+        )
+    )
+
+
 async def add(
     db: Database,
     order: Order,
@@ -105,11 +114,14 @@ async def add(
     return _job(row) if row else None
 
 
-async def find(db: Database, job_id: UUID) -> Job | None:
-    """Return a job with its summary."""
+async def find(db: Database, job_id: UUID, scope: Sequence[UUID] | None = None) -> Job | None:
+    """Return a job with its summary; with a scope, only one that has a device in it."""
     row = await db.fetchrow(
-        f"SELECT {_JOB}, s.* FROM job_executions j CROSS JOIN LATERAL ({_SUMMARY}) s WHERE j.id = $1",  # noqa: S608  constant
+        f"SELECT {_JOB}, s.* FROM job_executions j CROSS JOIN LATERAL ({_SUMMARY}) s WHERE j.id = $1 "  # noqa: S608  constant
+        "AND ($2::uuid[] IS NULL OR EXISTS (SELECT 1 FROM device_job_status p "
+        "WHERE p.job_id = j.id AND p.device_uuid = ANY($2)))",
         job_id,
+        None if scope is None else list(scope),
     )
     return _job(row) if row else None
 
@@ -141,14 +153,15 @@ async def page(db: Database, wanted: Wanted) -> list[Job]:
     return [_job(row) for row in rows]
 
 
-async def claim_unopened(db: Database, now: datetime) -> Job | None:
-    """Return a job whose devices are to be chosen now, for the caller's transaction alone."""
-    row = await db.fetchrow(
-        f"SELECT {_JOB} FROM job_executions WHERE opened_at IS NULL AND finished_at IS NULL "  # noqa: S608  constant
-        "AND starts_at <= $1 ORDER BY starts_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED",
+async def unopened(db: Database, now: datetime, limit: int) -> list[UUID]:
+    """Return jobs whose devices are to be chosen now."""
+    rows = await db.fetch(
+        "SELECT id FROM job_executions WHERE opened_at IS NULL AND finished_at IS NULL AND starts_at <= $1 "
+        "ORDER BY starts_at LIMIT $2",
         now,
+        limit,
     )
-    return _job(row) if row else None
+    return [row["id"] for row in rows]
 
 
 async def continuous(db: Database, after: UUID | None, limit: int) -> list[Job]:

@@ -96,13 +96,12 @@ class JobService:
     async def find(self, job_id: UUID, *, by: Caller) -> Job:
         """Return a job with its summary. Raises JobUnknown."""
         with database_errors():
-            found = await rows.find(self._pool, job_id)
+            found = await rows.find(self._pool, job_id, by.scope.parameter())
             hint = None
             if found is None and await self.schedules.is_one(job_id):
                 hint = f"this is a schedule: GET /jobs/schedules/{job_id}"
         if found is None:
             raise JobUnknown(hint=hint, id=str(job_id))
-        _ = by
         return found
 
     async def page(self, wanted: Wanted) -> list[Job]:
@@ -136,8 +135,7 @@ class JobService:
         """Return how a job stands on a device, with its outputs. Raises JobUnknown, OutOfScope."""
         by.scope.require(device)
         with database_errors():
-            async with self._pool.acquire() as db, db.transaction():
-                found = await part_rows.hold(db, device, job_id, grace_s=0)
+            found = await part_rows.find(self._pool, device, job_id)
         if found is None:
             raise JobUnknown(id=str(job_id), device_uuid=str(device))
         return found
@@ -165,6 +163,8 @@ class JobService:
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
                 await rows.lock(db, job_id)
+                if await rows.find(db, job_id, by.scope.parameter()) is None:
+                    raise JobUnknown(id=str(job_id))
                 await part_rows.cancel_open(db, job_id, now, reason)
                 done = await rows.finish(db, job_id, JobStatus.CANCELED, now, reason=reason, by=by.name)
                 found = await rows.find(db, job_id)
@@ -196,7 +196,7 @@ class JobService:
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
                 await rows.lock(db, job_id)
-                found = await rows.find(db, job_id)
+                found = await rows.find(db, job_id, by.scope.parameter())
                 if found is None:
                     raise JobUnknown(id=str(job_id))
                 if found.finished_at is None:

@@ -19,6 +19,6 @@ class JobDeskSettings(Settings):
     job_report_grace_minutes: float = Field(default=15.0, ge=0)
     """Minutes past a job's time-out until a device that says nothing is given up: it may be cut off while it works."""
     job_output_kept_kb: int = Field(default=64, ge=1, le=1024)
-    """Kilobytes (1,024 bytes) kept of each of the two outputs of a try: half from its beginning, half from its end."""
+    """Times 1,024 characters kept of each of the two outputs of a try: half from its beginning, half from its end."""
     job_retention_days: float = Field(default=90.0, gt=0)
     """Days that jobs which are over are kept."""
