@@ -159,8 +159,9 @@ CREATE TABLE alert_deliveries (
     payload      text NOT NULL,
     state        text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'dead')),
     attempts     integer NOT NULL DEFAULT 0,
-    -- When it may be tried; while it is being tried, when others may believe the one who tries to be dead.
     due_at       timestamptz NOT NULL,
+    -- While it is being tried: from when on others may believe the one who tries to be dead.
+    sending_until timestamptz,
     last_fault   text NOT NULL DEFAULT '',
     created_at   timestamptz NOT NULL,
     ended_at     timestamptz,
@@ -169,6 +170,7 @@ CREATE TABLE alert_deliveries (
 -- One message of each kind for an alert and a target.
 CREATE UNIQUE INDEX alert_deliveries_once ON alert_deliveries (target_id, alert_id, event) WHERE alert_id IS NOT NULL;
 CREATE INDEX alert_deliveries_due ON alert_deliveries (due_at) WHERE state = 'waiting';
+CREATE INDEX alert_deliveries_sending ON alert_deliveries (target_id) WHERE state = 'waiting' AND sending_until IS NOT NULL;
 CREATE INDEX alert_deliveries_newest ON alert_deliveries (created_at DESC, id DESC);
 CREATE INDEX alert_deliveries_alert ON alert_deliveries (alert_id);
 

@@ -19,6 +19,14 @@ class TagSource(Protocol):
         ...
 
 
+class PresenceSource(Protocol):
+    """Who notices signs of life of devices, besides their reports."""
+
+    async def seen(self) -> Mapping[UUID, datetime]:
+        """Return when each device was noticed last, of those that ever were."""
+        ...
+
+
 class LogSource(Protocol):
     """Who keeps the logs of devices, in the order in which they became readable.
 
@@ -47,6 +55,7 @@ class Sources:
 
     tags: TagSource | None = None
     logs: LogSource | None = None
+    presence: PresenceSource | None = None
 
     async def tagged(self, selection: Selection) -> list[UUID] | None:
         """Return the devices that have the tags of a selection, None when it names none. Raises TagsUnavailable."""

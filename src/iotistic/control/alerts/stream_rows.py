@@ -24,7 +24,7 @@ SET LOCAL jit = off;
 """
 """What these statements run under: one partition is planned and not hundreds, and none is read whole."""
 
-# $1 names, $2 MACs, $3 fleet, $4 uuids that have the tags, $5 label, $6 device ids that are meant, $7 most series.
+# $1 names, $2 MACs, $3 fleet, $4 uuids that have the tags, $5 label, $6 device ids that are meant, $7 how many at most.
 # Who selects a controller selects the sensors on its pins; a device of a fleet is found by uuid or MAC.
 _SERIES = """
 WITH chosen AS (
@@ -103,7 +103,7 @@ class Chosen:
     metric: str
     tagged: list[UUID] | None = None
     scope: list[int] | None = None
-    most: int = 50_000
+    most: int = 10_000_000
 
     def arguments(self) -> tuple[object, ...]:
         """Return $1 to $7."""

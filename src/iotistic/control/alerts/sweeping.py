@@ -1,7 +1,8 @@
 """Judges what devices of fleets report, and the lines that they log. One look at one rule is one transaction."""
 
 from collections import defaultdict
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
@@ -22,6 +23,7 @@ from iotistic.control.alerts.model import Database, LogsUnavailable, Rule, Subje
 from iotistic.control.alerts.sources import LogSource, Sources
 
 _LINES_A_LOOK = 5000
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DeviceSweep:
@@ -41,11 +43,14 @@ class DeviceSweep:
             with_reports=not isinstance(condition, DeviceOffline),
         )
         known = await rule_rows.states(db, rule.id, await rule_rows.subjects_of_note(db, rule.id))
+        seen = await self._seen(condition)
         changed: dict[str, SeriesState] = {}
         for one in found:
             subject = Subject(str(one.uuid), one.uuid, one.name, rule.definition.metric)
             before = known.pop(subject.key, None)
-            after, transitions = _judge(rule, before, one, max(one.heard_at, work.started_at), now)
+            after, transitions = _judge(
+                rule, before, one, max(one.heard_at, work.started_at, seen.get(one.uuid, _NEVER)), now
+            )
             if after.is_of_note or before is not None:
                 changed[subject.key] = after
             await alert_rows.apply(db, rule, subject, transitions, now)
@@ -56,6 +61,10 @@ class DeviceSweep:
         await rule_rows.keep_states(db, rule.id, changed)
         await rule_rows.looked(db, rule.id, now, until=now)
         return False
+
+    async def _seen(self, condition: object) -> Mapping[UUID, datetime]:
+        presence = self._sources.presence
+        return await presence.seen() if presence and isinstance(condition, DeviceOffline) else {}
 
 
 def _judge(

@@ -20,18 +20,22 @@ _DELIVERY = (
     "d.created_at, d.ended_at"
 )
 
-# A target gets one message at a time while it is in doubt, and what is said of one alert in its order.
+# A target gets one message at a time, so that a slow one takes up one sender; and what is said of one alert in
+# its order. (Two who ask in the same instant may both take one: that costs nothing but this.)
 _CLAIM = f"""
 WITH next AS (
     SELECT d.id FROM alert_deliveries d JOIN alert_targets t ON t.id = d.target_id
     WHERE d.state = 'waiting' AND d.due_at <= $1 AND t.is_enabled
       AND (t.resting_until IS NULL OR t.resting_until <= $1)
       AND NOT EXISTS (
+          SELECT FROM alert_deliveries o
+          WHERE o.target_id = d.target_id AND o.state = 'waiting' AND o.sending_until > $1)
+      AND NOT EXISTS (
           SELECT FROM alert_deliveries o WHERE o.target_id = d.target_id AND o.alert_id = d.alert_id
           AND o.state = 'waiting' AND o.event = 'alert.firing' AND d.event = 'alert.resolved')
     ORDER BY d.due_at LIMIT 1 FOR UPDATE OF d SKIP LOCKED
 )
-UPDATE alert_deliveries d SET attempts = attempts + 1, due_at = $2 FROM next, alert_targets t
+UPDATE alert_deliveries d SET attempts = attempts + 1, sending_until = $2 FROM next, alert_targets t
 WHERE d.id = next.id AND t.id = d.target_id
 RETURNING {_DELIVERY}, {_TARGET.replace("t.id,", "t.id AS t_id,").replace("t.created_at", "t.created_at AS t_created_at")}
 """  # noqa: S608  constant
@@ -135,7 +139,7 @@ async def claim(db: Database, now: datetime, lease: timedelta) -> tuple[Delivery
 async def delivered(db: Database, delivery: Delivery, now: datetime) -> None:
     """Note that a message was taken; its target is trusted again."""
     await db.execute(
-        "UPDATE alert_deliveries SET state = 'delivered', ended_at = $2, last_fault = '' WHERE id = $1",
+        "UPDATE alert_deliveries SET state = 'delivered', ended_at = $2, last_fault = '', sending_until = NULL WHERE id = $1",
         delivery.id,
         now,
     )
@@ -150,7 +154,7 @@ async def failed(
 ) -> None:
     """Note a failure: it is tried again at a time, or given up."""
     await db.execute(
-        "UPDATE alert_deliveries SET last_fault = $2, due_at = coalesce($3, due_at), "
+        "UPDATE alert_deliveries SET last_fault = $2, due_at = coalesce($3, due_at), sending_until = NULL, "
         "state = CASE WHEN $3::timestamptz IS NULL THEN 'dead' ELSE 'waiting' END, "
         "ended_at = CASE WHEN $3::timestamptz IS NULL THEN $4::timestamptz END "
         "WHERE id = $1 AND state = 'waiting'",
@@ -207,7 +211,8 @@ async def find_delivery(db: Database, delivery_id: UUID) -> Delivery | None:
 async def replay(db: Database, delivery_id: UUID, now: datetime) -> Delivery | None:
     """Let a message that is over be tried anew; None when it is still being tried."""
     row = await db.fetchrow(
-        "UPDATE alert_deliveries d SET state = 'waiting', ended_at = NULL, attempts = 0, due_at = $2 "  # noqa: S608  constant
+        "UPDATE alert_deliveries d SET state = 'waiting', ended_at = NULL, attempts = 0, due_at = $2, "  # noqa: S608  constant
+        "sending_until = NULL "
         f"WHERE d.id = $1 AND d.state <> 'waiting' RETURNING {_DELIVERY}",
         delivery_id,
         now,

@@ -1,5 +1,6 @@
 """Messages over real HTTP and SMTP: signed, retried, given up, replayed, and never lost."""
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -130,6 +131,24 @@ async def test_a_failing_target_is_left_alone_and_holds_up_no_other(hall, receiv
     assert resting.resting_until is not None
     assert set(await states(hall)) == {"delivered"}
     assert (await hall.targets.find(bad.id)).failures == 0
+
+
+async def test_a_slow_target_takes_up_one_sender_only(hall, receiver):
+    async with HttpReceiver(hold=asyncio.Event()).listening() as slow:
+        held, _ = await webhook(hall, slow, name="slow")
+        quick, _ = await webhook(hall, receiver, name="quick")
+        for _ in range(4):
+            await fire(hall, held)
+        await fire(hall, quick)
+        sending = asyncio.create_task(hall.courier.deliver_one())
+        async with asyncio.timeout(10):
+            while not slow.requests:  # noqa: ASYNC110  what is waited for happens in a socket
+                await asyncio.sleep(0.02)
+        others = await hall.courier.deliver_due()
+        slow.hold.set()
+        await sending
+
+    assert (others, len(slow.requests), len(receiver.requests)) == (1, 1, 1)
 
 
 async def test_while_a_secret_is_rotated_both_sign(hall, receiver):

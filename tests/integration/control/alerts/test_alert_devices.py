@@ -58,6 +58,30 @@ async def test_a_device_that_is_not_heard_of_is_offline_until_it_is(hall):
     assert elsewhere not in [one.device_uuid for one in offline]
 
 
+class Noticed:
+    """Stands for the domain that notices devices."""
+
+    def __init__(self):
+        self.at = {}
+
+    async def seen(self):
+        return self.at
+
+
+async def test_a_device_that_is_noticed_is_not_offline_though_it_reports_nothing(pool, database):
+    noticed = Noticed()
+    hall = Hall(pool, database, sources=Sources(presence=noticed))
+    uuid = await device(hall)
+    await hall.rule({"type": "device_offline", "afterS": 60})
+    noticed.at[uuid] = hall.clock() + timedelta(seconds=100)
+    await hall.look(seconds=150)
+    noticed_lately = await hall.all_alerts()
+    await hall.look(seconds=20)
+
+    assert noticed_lately == []
+    assert [one.state for one in await hall.all_alerts()] == [FIRING]
+
+
 async def test_a_service_that_does_not_run_fires_after_its_time(hall):
     uuid = await device(hall)
     await hall.rule({"type": "service_not_running", "service": "web"}, forS=30)
