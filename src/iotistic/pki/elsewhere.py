@@ -37,6 +37,10 @@ class Refused:
 class RevokedElsewhere(Protocol):
     """Who else revokes."""
 
+    async def serials(self, now: datetime) -> frozenset[str]:
+        """Return the serial numbers of all that is not over. Raises DatabaseUnavailable."""
+        ...
+
     async def refused(self, now: datetime) -> Sequence[Refused]:
         """Return all that is not over. Raises DatabaseUnavailable."""
         ...
@@ -83,11 +87,11 @@ class ElsewhereWatch:
         The first look puts off all that have no good certificate; later ones also those that have another: whoever
         holds the old one may be connected with it.
         """
+        known = self._known
+        if await self._source.serials(self._clock()) == known:
+            return False
         refused = await self._source.refused(self._clock())
         serials = frozenset(one.certificate.serial for one in refused)
-        known = self._known
-        if serials == known:
-            return False
         if known is None:
             put_off = {one.client for one in refused if not one.is_replaced}
         else:

@@ -20,6 +20,14 @@ class AgentCertificates:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
+    async def serials(self, now: datetime) -> frozenset[str]:
+        """Return the serial numbers of the same, which costs less."""
+        with database_errors():
+            rows = await self._pool.fetch(
+                "SELECT serial FROM refused_device_certificates WHERE not_after > $1", now
+            )
+        return frozenset(row["serial"] for row in rows)
+
     async def refused(self, now: datetime) -> list[Refused]:
         """Return every certificate that is not over and may not be accepted."""
         with database_errors():
