@@ -3,6 +3,7 @@
 the cloud's for a metric > the device's for a metric > the cloud's for all > the device's for all > usual
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,6 +20,7 @@ T = TypeVar("T")
 _DAY_MS = 86_400_000
 _MOST_ENTRIES = 256
 _MOST_NAME = 200
+_MOST_FAULTS = 20
 LEAST_CONFIDENCE = 0.7
 _RANKS = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
@@ -123,6 +125,21 @@ def read_metrics(metrics: Reader) -> tuple[tuple[str, Rules], ...]:
         return rules
 
     return tuple(_each(metrics, read))
+
+
+def metric_rules(written: str) -> tuple[tuple[str, Rules], ...]:
+    """Read rules by patterns from JSON; an empty text is none. Raises ValueError with every fault."""
+    if not written.strip():
+        return ()
+    try:
+        document: object = json.loads(written)
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"is not JSON: {exc}") from exc
+    faults: list[Fault] = []
+    rules = read_metrics(Reader(document, "", faults))
+    if faults:
+        raise ValueError("; ".join(map(str, faults[:_MOST_FAULTS])))
+    return rules
 
 
 def _each(reader: Reader, read: Callable[[str, object, list[Fault]], T | None]) -> list[tuple[str, T]]:

@@ -1,14 +1,11 @@
 """The watch over readings, in the environment."""
 
-import json
-
 from pydantic import Field
 
-from iotistic.agent.anomalies.config import LEAST_CONFIDENCE, AnomalyConfig, Rules, read_metrics
+from iotistic.agent.anomalies.config import LEAST_CONFIDENCE, AnomalyConfig, Rules, metric_rules
 from iotistic.detection.events import Severity
 from iotistic.kernel.errors import Invalid
 from iotistic.kernel.settings import Settings
-from iotistic.planning.faults import Fault, Reader
 
 
 class AnomalySettingsInvalid(Invalid):
@@ -50,16 +47,11 @@ class AnomalySettings(Settings):
             self.anomaly_detection_enabled,
             self.anomaly_min_confidence,
             self.anomaly_cooldown_ms / 1000,
-            self.anomaly_min_severity,
+            Severity(self.anomaly_min_severity),  # what was set on the device is a text
         )
-        if not self.anomaly_metrics.strip():
-            return AnomalyConfig(rules)
         try:
-            document: object = json.loads(self.anomaly_metrics)
-        except (ValueError, RecursionError) as exc:
-            raise AnomalySettingsInvalid(f"ANOMALY_METRICS is not JSON: {exc}") from exc
-        faults: list[Fault] = []
-        metrics = read_metrics(Reader(document, "ANOMALY_METRICS", faults))
-        if faults:
-            raise AnomalySettingsInvalid("; ".join(map(str, faults[:20])), hint="see docs/agent/anomalies.md")
-        return AnomalyConfig(rules, metrics)
+            return AnomalyConfig(rules, metric_rules(self.anomaly_metrics))
+        except ValueError as exc:
+            raise AnomalySettingsInvalid(
+                f"ANOMALY_METRICS {exc}", hint="see docs/agent/anomalies.md"
+            ) from exc

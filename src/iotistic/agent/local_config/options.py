@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from iotistic.agent.anomalies.config import metric_rules
 from iotistic.planning.faults import shown
 
 Value = str | int | bool
@@ -11,6 +12,7 @@ Values = Mapping[str, Value]
 
 _DAY_MS = 86_400_000
 _MOST_TEXT = 255
+_MOST_JSON = 4096
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -83,6 +85,14 @@ def one_of(*words: str) -> Callable[[object], str]:
     return read
 
 
+def metrics(value: object) -> str:
+    """Read what is watched of metrics by their names, as JSON. Raises ValueError."""
+    if not isinstance(value, str) or len(value) > _MOST_JSON:
+        raise ValueError(f"is to be JSON of at most {_MOST_JSON} characters, not {shown(value)}")
+    metric_rules(value)
+    return value
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > _MOST_TEXT or not value.isprintable():
         raise ValueError(f"is to be a text of at most {_MOST_TEXT} characters, not {shown(value)}")
@@ -119,6 +129,17 @@ _ALL = (
     _switch(
         "ANOMALY_DETECTION_ENABLED", "Whether figures and readings are watched for anomalies", default=True
     ),
+    Option(
+        "ANOMALY_MIN_SEVERITY",
+        "text",
+        "info",
+        "Least severity of anomalies that are told",
+        one_of("info", "warning", "critical"),
+    ),
+    _number(
+        "ANOMALY_COOLDOWN_MS", 300_000, "Milliseconds in which more of the same is only counted", (0, _DAY_MS)
+    ),
+    Option("ANOMALY_METRICS", "json", "", "Exceptions for metrics by their names", metrics),
     _switch("COLLECT_TOP_PROCESSES", "Whether metrics name the busiest processes", default=True),
 )  # fmt: skip
 OPTIONS: Mapping[str, Option] = {option.name: option for option in _ALL}

@@ -8,6 +8,8 @@ from iotistic.agent.anomalies.model import Measured
 from iotistic.agent.anomalies.settings import AnomalySettings
 from iotistic.agent.anomalies.sources import figures_of, of_machine
 from iotistic.agent.anomalies.watching import AnomalyWatch, Around, open_watch
+from iotistic.agent.local_config.config import Listener, LocalConfig
+from iotistic.agent.local_config.options import OPTIONS
 from iotistic.agent.metrics.machine import Observer
 from iotistic.agent.store.store import Store
 
@@ -30,6 +32,22 @@ class MachineLook:
         """Return the figures of now."""
         figures = self.disturb(figures_of(self._observer.glance()))
         return of_machine(figures, self.clock(), self.latency_s())
+
+
+def heed_settings(config: LocalConfig, settings: AnomalySettings, watch: AnomalyWatch) -> None:
+    """Let what is set on the device be in force at once."""
+    said: dict[str, object] = {}
+
+    def listener(name: str) -> Listener:
+        async def take(value: object) -> None:
+            said[name.lower()] = value
+            watch.configure(here=settings.model_copy(update=said).anomaly_config)
+
+        return take
+
+    for name in OPTIONS:
+        if name.startswith("ANOMALY_"):
+            config.listen(name, listener(name))
 
 
 async def opened_watch(settings: AnomalySettings, store: Store, clock: Callable[[], float]) -> AnomalyWatch:

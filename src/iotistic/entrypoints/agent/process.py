@@ -47,7 +47,7 @@ from iotistic.agent.scenarios.scenarios import Scenarios
 from iotistic.agent.sensors.publisher import Gathering, Publisher
 from iotistic.agent.store.device import Identity
 from iotistic.agent.store.store import Store
-from iotistic.entrypoints.agent.anomalies import MachineLook, opened_watch
+from iotistic.entrypoints.agent.anomalies import MachineLook, heed_settings, opened_watch
 from iotistic.entrypoints.agent.assembly import Agent, open_agent
 from iotistic.entrypoints.agent.faces import api_parts, concerned
 from iotistic.entrypoints.agent.reports import DeviceReport, os_version
@@ -137,7 +137,7 @@ class AgentProcess:
         self.api = DeviceApi(api_parts(self), opened.key, settings.policy, settings.device_api_port)
         hub.listen(self.shipper.take)
         hub.listen(self._files.take)
-        self.config.listen("ANOMALY_DETECTION_ENABLED", self._watch_or_not)
+        heed_settings(self.config, settings, self.watch)
         if follows_cloud:
             self.config.listen("CLOUD_API_ENDPOINT", self.move)
         self.wishes.listeners.append(self._wished)
@@ -297,10 +297,6 @@ class AgentProcess:
             address = self.broker()
             return "" if address is None else address.ca_pem
         return ""
-
-    async def _watch_or_not(self, wanted: object) -> None:
-        settings = self.settings.model_copy(update={"anomaly_detection_enabled": bool(wanted)})
-        self.watch.configure(here=settings.anomaly_config)
 
 
 @contextlib.asynccontextmanager
