@@ -7,6 +7,7 @@ import os
 import sys
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import pytest
 from agent_broker import agent_place, until
 from cryptography import x509
@@ -111,6 +112,9 @@ class World:
             for service in app["services"]
         }
 
+    def metrics_of(self, told):
+        return {one["metric"] for one in told["metrics"]}
+
     async def settled(self, **wanted):
         await until(lambda: self.services() == wanted, within_s=30)
 
@@ -184,6 +188,32 @@ async def test_state_and_readings_go_by_mqtt_where_somebody_listens(world):
     sensor = next(document for topic, document in said.items() if topic.startswith("sensor/"))
     assert said["state"][world.cloud.uuid]["is_online"] is True
     assert sensor["messages"]
+
+
+async def test_anomalies_go_by_mqtt_and_the_way_there_is_watched(world):
+    heard, said = world.place.listener("iot/device/+/state"), []
+    async with world.agent(ANOMALY_INTERVAL_MS="100", ANOMALY_REPORT_INTERVAL_MS="1000"):
+        async with asyncio.timeout(30):
+            while "network_latency" not in world.metrics_of(
+                await world.patient_iotctl("anomalies", "metrics")
+            ):
+                pass
+        async with aiohttp.ClientSession() as session:
+            test = f"http://127.0.0.1:{world.port}/v1/test/anomaly"
+            made = (await (await session.post(test, json={})).json())["anomaly"]
+
+        def take():
+            with contextlib.suppress(TimeoutError):
+                report = json.loads(heard.receive().payload)[world.cloud.uuid]
+                said.extend(report.get("anomalies", []))
+            return said
+
+        async with asyncio.timeout(30):
+            while not await asyncio.to_thread(take):
+                pass
+
+    assert said == [made]
+    assert not any("anomalies" in report for report in world.cloud.reports)
 
 
 async def test_an_announced_target_is_taken_up_at_once(world):
