@@ -192,7 +192,8 @@ async def running_site(pool, folder):
         elsewhere=AgentCertificates(pool),
     )
     await revocations.publish()
-    cloud = build(pool, authority=authority)
+    url = f"mqtts://localhost:{server.endpoints.device_port}"
+    cloud = build(pool, authority=authority, device_mqtt_url=url)
     site = BrokerSite(pool, home, authority, revocations, server, cloud)
     site.tasks.append(asyncio.create_task(site.run_broker()))
     try:
