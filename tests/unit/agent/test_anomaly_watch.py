@@ -296,6 +296,28 @@ async def test_a_disk_that_takes_no_writes_holds_nothing_up_and_nothing_is_lost(
     assert len(await rig.store.anomalies.load()) == 2
 
 
+async def test_a_disk_that_cannot_be_read_is_asked_again_now_and_then(rig, monkeypatch):
+    asked = []
+
+    async def refuse(**_since):
+        asked.append(rig.now)
+        raise StoreUnavailable
+
+    async with rig.running() as watch:
+        load = watch.memory._disk.load_states
+        monkeypatch.setattr(watch.memory._disk, "load_states", refuse)
+        rig.now += 1e13
+        watch.feed([])
+        await rig.until(lambda: asked)
+        await asyncio.sleep(0.05)
+        refused = len(asked)
+        monkeypatch.setattr(watch.memory._disk, "load_states", load)
+        await rig.learned()
+
+        assert refused <= 2
+        assert watch.memory.standing("cpu_usage").seen == 300
+
+
 async def test_values_that_come_too_fast_are_counted(rig, watch):
     watch._pending = [None] * 1000
     watch.feed([None, None])

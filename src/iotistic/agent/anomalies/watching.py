@@ -206,6 +206,7 @@ class AnomalyWatch:
             await self.memory.load()
         except StoreUnavailable:  # the store has said why, once
             self._look_at = now + self.around.look_every_s
+            self._save_at = now + self.around.save_every_s
             return
         if not 0 < self._look_at - now <= self.around.look_every_s:  # also after the clock was set back
             self._look_at = now + self.around.look_every_s
