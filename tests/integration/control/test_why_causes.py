@@ -1,8 +1,10 @@
 """Every cause is injected into a database with other devices in other troubles, and has to be named."""
 
 import asyncio
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from uuid import UUID, uuid4
 
 import pytest
 from databases import fresh_database
@@ -23,7 +25,10 @@ from iotistic.control.devices.model import RotatedTooOften
 from iotistic.control.states.model import TargetInvalid
 from iotistic.control.why.catalogue import BUILT_IN
 from iotistic.control.why.model import WhyDeviceUnknown
+from iotistic.control.why.notes import PresenceNotes, RolloutNotes
 from iotistic.control.why.port import About
+from iotistic.control.why.providers import LeasePresence, RolloutPart
+from iotistic.control.why.records import DecisionRecords
 from iotistic.control.why.service import WhyService
 from iotistic.control.why.settings import WhySettings
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
@@ -127,11 +132,12 @@ DOORS = (
     "provisioning.key_id_unknown", "provisioning.idempotency_key_invalid", "device.key_weak",
 )  # fmt: skip
 PRESENCE = (
-    "presence.session_taken_over", "presence.broker_denied", "presence.keepalive_timeout", "presence.disconnected",
+    "presence.session_taken_over", "presence.broker_denied", "presence.keepalive_timeout",
+    "presence.connection_lost", "presence.disconnected",
     "device.clock_wrong", "agent.update_started", "device.reboot_asked", "device.shutdown_asked", "vpn.down",
 )  # fmt: skip
 ROLLOUTS = (
-    "halted", "waiting", "paused", "window_closed", "cancelled", "superseded", "deadline_passed", "plan_refused",
+    "halted", "waiting", "paused", "window_closed", "cancelled", "superseded", "deadline_passed", "device_failed", "plan_refused",
     "excluded",
 )  # fmt: skip
 LIMITS = (
@@ -395,3 +401,123 @@ async def test_a_device_that_is_refused_again_and_again_fills_no_table(patients)
     assert await patients.fetchval(
         "SELECT count(*) FROM why_records WHERE device_uuid = $1::text::uuid", patient.uuid
     ) == 1  # fmt: skip
+
+
+@dataclass
+class Decided:
+    """A decision, as rollouts tell it."""
+
+    kind: str
+    rollout_id: object
+    device_uuid: object = None
+    code: str = "rollout.too_many_failures"
+    reason: str = "3 of 10 devices failed"
+    by: str = "rollout"
+    facts: dict = field(default_factory=dict)
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "named"),
+    [
+        ("refused", "rollout.engine_refuses", "rollout.plan_refused"),
+        ("superseded", "rollout.target_changed", "rollout.superseded"),
+        ("cancelled", "rollout.expired", "rollout.cancelled"),
+        ("failed", "rollout.device_offline", "rollout.deadline_passed"),
+        ("failed", "rollout.device_failing", "rollout.device_failed"),
+    ],
+)
+async def test_what_rollouts_decide_is_understood(patients, kind, code, named):
+    patient = await Patient(patients).born()
+    await RolloutNotes(DecisionRecords()).record(
+        patients, [Decided(kind, uuid4(), UUID(patient.uuid), code=code)]
+    )
+
+    assert (await asked(patients, patient, NOT_UPDATED)).chain[0].code == named
+
+
+async def test_what_a_rollout_takes_back_follows_from_what_stopped_it(patients):
+    patient, rollout = await Patient(patients).born(), uuid4()
+    notes = RolloutNotes(DecisionRecords())
+    await notes.record(patients, [Decided("stopped", rollout), Decided("stopped", uuid4())])
+    await notes.record(
+        patients, [Decided("rolled_back", rollout, UUID(patient.uuid), reason="version 1 is in force")]
+    )
+    answer = await asked(patients, patient, ROLLED_BACK)
+
+    assert [one.code for one in answer.chain] == ["rollout.rolled_back", "rollout.stopped"]
+    assert "3 of 10 devices failed" in answer.chain[1].sentence
+
+
+@pytest.mark.parametrize(
+    ("rollout_state", "named"),
+    [
+        ("running", "rollout.waiting"),
+        ("halted", "rollout.halted"),
+        ("paused", "rollout.paused"),
+        ("cancelling", "rollout.cancelled"),
+    ],
+)
+async def test_a_device_that_waits_in_a_rollout_is_told_so(patients, rollout_state, named):
+    patient = await Patient(patients).born()
+    rollout = await patients.fetchval(
+        "INSERT INTO rollouts (name, state, change, selection, policy, created_at, created_by, expires_at, look_at) "
+        "VALUES ('r', $1, '{}', '{}', '{}', now(), 'user:ada', now(), now()) RETURNING id",
+        rollout_state,
+    )
+    await patient.execute(
+        "INSERT INTO rollout_parts (rollout_id, device_uuid, wave, place, state, deadline) "
+        "VALUES ($2, $DEVICE, 3, 1, 'waiting', now() + interval '1 day')",
+        rollout,
+    )
+    service = WhyService(patients, WhySettings(), providers=[RolloutPart()], clock=lambda: patient.now)
+    first = (await service.ask(patient.uuid, NOT_UPDATED)).chain[0]
+
+    assert first.code == named
+    assert str(rollout) in first.sentence
+
+
+@dataclass
+class Went:
+    """A coming or going, as presence tells it."""
+
+    device_uuid: str
+    reason: str
+    at: datetime
+    is_online: bool = False
+
+
+@pytest.mark.parametrize(
+    ("reason", "named"),
+    [
+        ("silent", "presence.keepalive_timeout"),
+        ("disconnected", "presence.connection_lost"),
+        ("said-goodbye", "presence.disconnected"),
+    ],
+)
+async def test_a_lease_that_ended_tells_why(patients, reason, named):
+    patient = await Patient(patients).born()
+    await patient.silent(200)
+    await patient.execute(
+        "UPDATE device_presence SET seen_at = $2, lease_until = $2, changed_at = $2 WHERE device_uuid = $DEVICE",
+        patient.ago(minutes=100),
+    )
+    notes = PresenceNotes(DecisionRecords())
+    await notes.note(patients, [Went(patient.uuid, "poll", patient.ago(minutes=300), is_online=True)])
+    await notes.note(patients, [Went(patient.uuid, reason, patient.ago(minutes=98))])
+    service = WhyService(patients, WhySettings(), presence=LeasePresence(), clock=lambda: patient.now)
+
+    assert (await service.ask(patient.uuid, OFFLINE)).chain[0].code == named
+
+
+async def test_a_lease_that_runs_is_believed_more_than_a_late_report(patients):
+    patient = await Patient(patients).born()
+    await patient.silent(200)
+    await patient.execute(
+        "UPDATE device_presence SET is_online = true, seen_at = $2::timestamptz, changed_at = $2::timestamptz, "
+        "lease_until = $2::timestamptz + interval '10 minutes' WHERE device_uuid = $DEVICE",
+        patient.ago(minutes=2),
+    )
+    service = WhyService(patients, WhySettings(), presence=LeasePresence(), clock=lambda: patient.now)
+
+    assert (await service.ask(patient.uuid, OFFLINE)).chain[0].code == "device.online"

@@ -352,8 +352,16 @@ CAUSES: tuple[Cause, ...] = (
     ),
     recorded(
         _OFFLINE,
+        "presence.connection_lost",
+        "Its connection to the broker ended on {at}, and nothing came after it.",
+        "Look at the network and the power where it stands; on the device: `iotctl status`.",
+        since=since_last_sign,
+        own=True,
+    ),
+    recorded(
+        _OFFLINE,
         "presence.keepalive_timeout",
-        "Its connection broke off without a word on {at}: the network or the power is gone.",
+        "It fell silent without a word, which was noticed on {at}: the network or the power is gone.",
         "Look at the network and the power where it stands.",
         since=since_last_sign,
         own=True,

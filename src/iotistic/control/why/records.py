@@ -1,7 +1,8 @@
 """Decision records: written by services, read for the chain."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -62,6 +63,19 @@ def about_of(code: str) -> About | None:
     return About.LIMITED if code in _LIMITS else _ABOUT_BY_ROOM.get(code.partition(".")[0])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRecord:
+    """A decision before it is written."""
+
+    at: datetime
+    device: str | None
+    about: About
+    code: str
+    source: str
+    facts: Mapping[str, object]
+    cause_id: int | None = None
+
+
 class DecisionRecords:
     """The records that are kept; see port.Decisions."""
 
@@ -93,6 +107,24 @@ class DecisionRecords:
                 _small(facts or {}),
                 cause,
             )
+        )
+
+    async def decided_many(self, db: Database, decisions: Sequence[NewRecord]) -> None:
+        """Write many down in one statement: thousands of devices may fall silent at once."""
+        if not decisions:
+            return
+        await db.execute(
+            "INSERT INTO why_records (at, device_uuid, about, code, source, facts, cause_id) "
+            "SELECT t.at, t.device::uuid, t.about, t.code, t.source, t.facts::jsonb, t.cause "
+            "FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[]) "
+            "AS t (at, device, about, code, source, facts, cause)",
+            [one.at for one in decisions],
+            [one.device for one in decisions],
+            [one.about.value for one in decisions],
+            [one.code[:100] for one in decisions],
+            [one.source for one in decisions],
+            [_small(one.facts) for one in decisions],
+            [one.cause_id for one in decisions],
         )
 
     async def refused(self, db: Database, error: Exception, *, device: str | None, source: str = "") -> None:

@@ -52,7 +52,7 @@ CAUSES: tuple[Cause, ...] = (
     recorded(
         _ROLLED_BACK,
         "rollout.rolled_back",
-        "The rollout {rollout} took it back to version {to_version} on {at}: {reason}.",
+        "The rollout {rollout} took version {to_version} back on {at}: {reason}.",
         "Mend the release; what the rollout saw is in GET /rollouts/{rollout}.",
         since=since_deployment,
         own=True,

@@ -177,37 +177,60 @@ def _cause(
     return Cause(code=code, about=_NOT_UPDATED, sentence=sentence, fix=fix, finds=finds, **more)
 
 
-def _rollout(code: str, sentence: str, fix: str) -> Cause:
-    return recorded(_NOT_UPDATED, f"rollout.{code}", sentence, fix, since=since_deployment, own=True)
+def _rollout(code: str, sentence: str, fix: str, *, state: str = "") -> Cause:
+    """Return the cause that a rollout decided so, or that the device waits in one of this state."""
+
+    def finds(facts: Facts) -> Evidence | None:
+        part = facts.more.get("rollout", {})
+        if state and part.get("state") == "waiting" and part.get("rollout_state") == state:
+            return {**part, "reason": part.get("halt_reason") or "a rule stopped it"}
+        found = facts.newest(f"rollout.{code}", since=since_deployment(facts), own=True)
+        return told(found) if found else None
+
+    return _cause(f"rollout.{code}", sentence, fix, finds)
 
 
 _ROLLOUTS = (
     _rollout(
         "halted",
-        "The rollout {rollout} was halted on {at}, before this device's turn: {reason}.",
+        "The rollout {rollout} was halted before this device's turn: {reason}.",
         "Mend what it stopped for, then resume it or begin a newer one.",
+        state="halted",
     ),
     _rollout(
-        "waiting",
-        "The rollout {rollout} has not come to this device yet: it is in wave {wave}, the rollout at {at_wave}.",
-        "Wait, or raise the rollout's rate.",
+        "paused", "The rollout {rollout} was paused before this device's turn.", "Resume it.", state="paused"
     ),
-    _rollout("paused", "The rollout {rollout} was paused by {by}.", "Resume it."),
     _rollout(
         "window_closed",
         "The rollout {rollout} works between {opens} and {closes} only.",
         "Wait for the window, or widen it.",
     ),
-    _rollout("cancelled", "The rollout {rollout} was cancelled by {by} on {at}.", "Begin another one."),
+    _rollout(
+        "waiting",
+        "The rollout {rollout} has not come to this device yet: it is in wave {wave}, the rollout at wave {at_wave}.",
+        "Wait, or raise the rollout's rate; devices begin within the rollout's windows only.",
+        state="running",
+    ),
+    _rollout(
+        "cancelled",
+        "The rollout {rollout} was cancelled before this device's turn: {reason}.",
+        "Begin another one.",
+        state="cancelling",
+    ),
     _rollout(
         "superseded",
-        "The rollout {rollout} was replaced by {newer} on {at}.",
-        "Look at the newer one: GET /rollouts.",
+        "The device was taken out of the rollout {rollout} on {at}: {reason}.",
+        "Look at what took its place: GET /rollouts.",
     ),
     _rollout(
         "deadline_passed",
-        "The device did not come to the rollout's end in time ({deadline}), and was left out on {at}.",
+        "The device did not come to the rollout's end in time, and was left out on {at}: {reason}.",
         "Ask why it is offline; then include it in a newer rollout.",
+    ),
+    _rollout(
+        "device_failed",
+        "The device failed in the rollout {rollout} on {at}: {reason}.",
+        "Mend what failed; then include it in a newer rollout.",
     ),
     _rollout(
         "plan_refused",
