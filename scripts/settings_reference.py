@@ -25,6 +25,7 @@ from iotistic.entrypoints.authority import AuthoritySettings as AuthorityClientS
 from iotistic.entrypoints.broker import BrokerSettings
 from iotistic.entrypoints.commands.simulate import SimulatorSettings
 from iotistic.entrypoints.connector import ConnectorSettings
+from iotistic.entrypoints.control.process import ControlProcessSettings
 from iotistic.entrypoints.ingest import WorkerSettings
 from iotistic.entrypoints.installation import ClientSettings
 from iotistic.entrypoints.iotctl.settings import IotctlSettings
@@ -44,6 +45,7 @@ PROCESSES: dict[str, type[Settings]] = {
     "api": ApiSettings,
     "pki": PkiProcessSettings,
     "maintenance": MaintenanceSettings,
+    "control": ControlProcessSettings,
     "connector": ConnectorSettings,
     "processor": ProcessorSettings,
     "sink": SinkSettings,

@@ -7,6 +7,7 @@ say so, and everything goes on by itself when they are back.
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import AsyncGenerator
 from socket import gethostname
@@ -19,10 +20,15 @@ from fastapi import APIRouter, FastAPI
 from pydantic import Field, SecretStr
 
 from iotistic.control.access.model import Permission
+from iotistic.control.access.routing import check_routes
 from iotistic.control.access.rules import Gate, Needs, install_gate
+from iotistic.control.audit.origin import note_origins
 from iotistic.entrypoints import catalogue
-from iotistic.entrypoints.control.operator import OperatorOr
-from iotistic.entrypoints.control.rooms import ControlPlane
+from iotistic.entrypoints.control.bridges import ServicePublisher
+from iotistic.entrypoints.control.loops import serving_loops
+from iotistic.entrypoints.control.process import run_loops
+from iotistic.entrypoints.control.rooms import ControlPlane, Ground
+from iotistic.entrypoints.control.routes import control_router
 from iotistic.entrypoints.control.settings import ControlSettings, made_secrets
 from iotistic.entrypoints.sharing import Checks, live_hub
 from iotistic.kernel.home import HomeSettings
@@ -57,6 +63,8 @@ BASE = "/api/v1"
 PREFIX = f"{BASE}/telemetry"
 _PUBACK_WITHIN_S = 10.0
 _BODY_LIMIT = 10 * 1024 * 1024
+_STREAMED = re.compile(rf"{BASE}/device/[^/]+/logs")
+"""Bodies of any size, which are read as they come."""
 _DESCRIPTION = """Devices, their readings, what they should run, and who may do what.
 
 People log in at `/api/v1/auth/login`, programs have API keys, devices their own: `Authorization: Bearer <token>`,
@@ -116,17 +124,20 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
         hub, checks = await stack.enter_async_context(live_hub(settings, settings.home.run))
         publisher = BrokerPublisher(settings)
         stack.push_async_callback(_cancel, asyncio.create_task(publisher.run()))
-        control = ControlPlane.of(pool, settings.home, settings, settings.api_token)
+        control = ControlPlane.of(_ground(pool, settings, publisher))
         stack.callback(control.close)
         app = create_api_app(
             pool,
             hub,
             publisher,
-            gate=control.gate(OperatorOr(settings.api_token, control.accounts.identities), base=BASE),
+            gate=control.gate(base=BASE),
             checks=checks,
             metrics_access=settings.metrics_access,
         )
-        app.include_router(control.router(), prefix=BASE)
+        add_control(app, control)
+        stopping = asyncio.Event()
+        working = asyncio.create_task(run_loops(serving_loops(control), stopping))
+        stack.push_async_callback(_finish, working, stopping)
         server = await serve(app, host=settings.api_host, port=settings.api_port)
         stack.push_async_callback(server.stop)
         log.info("api.ready", host=settings.api_host, port=server.port)
@@ -150,10 +161,29 @@ def create_api_app(
         checks={"database": lambda: _ask(pool), **checks},
         metrics_access=metrics_access,
         body_limit=_BODY_LIMIT,
+        streamed_bodies=_STREAMED,
     )
     install_gate(app, gate)
     app.include_router(_telemetry_routes(pool, hub, publisher), prefix=PREFIX)
     return app
+
+
+def add_control(app: FastAPI, control: ControlPlane) -> None:
+    """Add every route of the control plane. Raises RouteUndeclared for one that does not say what it needs."""
+    app.include_router(control_router(control), prefix=BASE)
+    app.include_router(control.broker.asking_router())
+    note_origins(app, control.accounts.addresses)
+    check_routes(app)
+
+
+def _ground(pool: asyncpg.Pool, settings: ApiSettings, publisher: "BrokerPublisher") -> Ground:
+    return Ground(
+        pool=pool,
+        home=settings.home,
+        settings=settings,
+        publisher=ServicePublisher(publisher.client),
+        operator=settings.api_token,
+    )
 
 
 def _telemetry_routes(pool: asyncpg.Pool, hub: LiveHub, publisher: Publisher) -> APIRouter:
@@ -190,17 +220,17 @@ class BrokerPublisher:
     """Publishes as this service; connects when the broker is there, and again when it comes back."""
 
     def __init__(self, settings: MqttSettings) -> None:
-        self._client = MqttClient(settings, client_id=f"iotistic-api-{gethostname()}-{os.getpid()}")
+        self.client = MqttClient(settings, client_id=f"iotistic-api-{gethostname()}-{os.getpid()}")
 
     async def run(self) -> None:
         """Keep connected until cancelled."""
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         first.add_done_callback(_tell_refusal)
-        await self._client.run(first)
+        await self.client.run(first)
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """Return after the PUBACK. Raises PublishDenied and BrokerUnavailable."""
-        await self._client.publish(topic, payload, within_s=_PUBACK_WITHIN_S)
+        await self.client.publish(topic, payload, within_s=_PUBACK_WITHIN_S)
 
 
 def _tell_refusal(first: asyncio.Future[None]) -> None:
@@ -211,6 +241,11 @@ def _tell_refusal(first: asyncio.Future[None]) -> None:
 async def _ask(pool: asyncpg.Pool) -> None:
     with database_errors():
         await pool.fetchval("SELECT 1")
+
+
+async def _finish(working: asyncio.Task[None], stopping: asyncio.Event) -> None:
+    stopping.set()
+    await asyncio.gather(working, return_exceptions=True)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

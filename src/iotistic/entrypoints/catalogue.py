@@ -52,6 +52,7 @@ PROCESSES: dict[str, str] = {
     "api": "iotistic.entrypoints.api",
     "pki": "iotistic.entrypoints.pki",
     "maintenance": "iotistic.entrypoints.maintenance",
+    "control": "iotistic.entrypoints.control.process",
     "connector": "iotistic.entrypoints.connector",
     "processor": "iotistic.entrypoints.processor",
     "sink": "iotistic.entrypoints.sink",

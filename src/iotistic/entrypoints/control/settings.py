@@ -4,15 +4,30 @@ import os
 
 from iotistic.control.access.addresses import ProxySettings
 from iotistic.control.accounts.settings import AccountSettings
+from iotistic.control.alerts.settings import AlertSettings, DeliverySettings, MailSettings
+from iotistic.control.audit.settings import AuditSettings
+from iotistic.control.broker.settings import BrokerDeskSettings
+from iotistic.control.devicelogs.settings import DeviceLogSettings
 from iotistic.control.devices.service import DeviceKeySettings
+from iotistic.control.history.settings import HistorySettings
+from iotistic.control.jobs.settings import JobDeskSettings
 from iotistic.control.licences.settings import LicenceSettings
+from iotistic.control.presence.settings import PresenceSettings
 from iotistic.control.provisioning.answering import OfferSettings
 from iotistic.control.provisioning.attempts import AttemptSettings
+from iotistic.control.rollouts.settings import RolloutSettings
+from iotistic.control.why.settings import WhySettings
 from iotistic.entrypoints.control.authority import SignerSettings
 from iotistic.kernel.files import secret_file
 from iotistic.kernel.home import Home
 
-_MADE = ("jwt_secret", "provisioning_secret")
+_MADE = (
+    "alert_signing_secret",
+    "broker_auth_token",
+    "broker_secret",
+    "jwt_secret",
+    "provisioning_secret",
+)
 
 
 class ControlSettings(
@@ -23,8 +38,19 @@ class ControlSettings(
     OfferSettings,
     SignerSettings,
     LicenceSettings,
+    PresenceSettings,
+    DeviceLogSettings,
+    HistorySettings,
+    JobDeskSettings,
+    RolloutSettings,
+    AlertSettings,
+    DeliverySettings,
+    MailSettings,
+    BrokerDeskSettings,
+    AuditSettings,
+    WhySettings,
 ):
-    """Settings of the control plane."""
+    """Settings of the control plane. Secrets that nobody gives are made in the home's `secrets`."""
 
 
 def made_secrets(home: Home) -> dict[str, str]:

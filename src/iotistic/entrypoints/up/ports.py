@@ -50,7 +50,7 @@ def choose(settings: UpSettings, remembered: Mapping[str, int]) -> dict[str, Cho
 def _observed(settings: UpSettings) -> list[str]:
     """Name what serves health and metrics only; remembered too, so that scrape targets hold still."""
     workers = [Lane.LIVE.worker("ingest", number) for number in range(settings.workers)]
-    return ["up", "maintenance", *workers, Lane.BACKLOG.worker("ingest", 0)]
+    return ["up", "maintenance", "control", *workers, Lane.BACKLOG.worker("ingest", 0)]
 
 
 def _free(wanted: int, host: str, *, taken: set[int]) -> int:

@@ -43,10 +43,10 @@ class Processes:
 
     def api(self) -> OwnProcess:
         """The API, on loopback."""
-        port, host = self.ports["api"].port, local_host(self.settings.listen_address)
-        own_broker = f"mqtts://{host}:{self.ports['mqtt'].port}"
-        reached_at = os.environ.get("DEVICE_MQTT_URL") or own_broker
-        return self._observed("api", port, API_HOST=LOOPBACK, API_PORT=str(port), DEVICE_MQTT_URL=reached_at)
+        port = self.ports["api"].port
+        return self._observed(
+            "api", port, API_HOST=LOOPBACK, API_PORT=str(port), DEVICE_MQTT_URL=self._devices_broker()
+        )
 
     def ingest(self, worker: int, *, on_ready: Callable[[], Awaitable[None]] | None) -> OwnProcess:
         """One ingest worker; it finishes the batch in its hands before it ends."""
@@ -77,6 +77,16 @@ class Processes:
         port = self.ports["maintenance"].port
         return self._observed("maintenance", port, METRICS_PORT=str(port))
 
+    def control(self) -> OwnProcess:
+        """The background work of the control plane."""
+        port = self.ports["control"].port
+        return self._observed("control", port, METRICS_PORT=str(port), DEVICE_MQTT_URL=self._devices_broker())
+
+    def _devices_broker(self) -> str:
+        """Return the broker as devices reach it."""
+        own = f"mqtts://{local_host(self.settings.listen_address)}:{self.ports['mqtt'].port}"
+        return os.environ.get("DEVICE_MQTT_URL") or own
+
     def simulator(self) -> OwnProcess:
         """Simulated F2 controllers; ready as soon as it runs, since enrolling takes as long as it takes."""
         return OwnProcess(
@@ -95,7 +105,6 @@ class Processes:
         """An agent of this machine with an app to try; what it started ends with it."""
         port = self.ports["device_api"].port
         url = f"http://{LOOPBACK}:{port}/ping"
-        broker = f"mqtt://{LOOPBACK}:{self.ports['mqtt_service'].port}"
         return OwnProcess(
             name="agent",
             arguments=("agent-process", "--clean-up"),
@@ -104,9 +113,6 @@ class Processes:
                 DEVICE_API_PORT=str(port),
                 DEVICE_NAME=try_out.NAME,
                 ENGINE_SCOPE=try_out.SCOPE,
-                MQTT_BROKER=self.settings.mqtt_broker_url or broker,
-                MQTT_USERNAME=self.base.get("MQTT_SERVICE_USERNAME", ""),
-                MQTT_PASSWORD_FILE=self.base.get("MQTT_SERVICE_PASSWORD_FILE", ""),
                 SENSOR_BATCH_MESSAGES="1",
                 SIMULATION_MODE="true",
             ),

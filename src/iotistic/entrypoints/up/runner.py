@@ -162,12 +162,16 @@ class Runner:
         count = self.settings.workers
         # Remembered before they start: a worker that ever subscribed must be retired one day.
         self._remember(workers=max(count, self._past.workers))
-        with self.progress.step("API and ingest" if count == 1 else f"API and {count} ingest workers"):
+        with self.progress.step(
+            "API, control plane and ingest"
+            if count == 1
+            else f"API, control plane and {count} ingest workers"
+        ):
             broker = self._own_broker
             on_ready = broker.save if broker else None
             workers = [processes.ingest(worker, on_ready=on_ready) for worker in range(count)]
             workers.append(processes.backlog(on_ready=on_ready))
-            await self._start_observed(processes.api(), *workers)
+            await self._start_observed(processes.api(), processes.control(), *workers)
             if broker is not None:
                 broker.subscribers += [worker.ready for worker in workers]
         for worker in range(count, self._past.workers):

@@ -1,0 +1,129 @@
+"""The background work of the control plane, as parts that run until they are stopped.
+
+Every one is safe in several processes and after `kill -9`: what is due is in the database, and taken under a lock.
+"""
+
+import asyncio
+import os
+from socket import gethostname
+from typing import Protocol
+
+from iotistic.control.alerts.courier import Courier, Senders
+from iotistic.control.alerts.keeper import AlertKeeper
+from iotistic.control.alerts.mail import MailSender
+from iotistic.control.alerts.sources import Sources
+from iotistic.control.alerts.webhook import WebhookSender
+from iotistic.control.audit.keeper import AuditKeeper
+from iotistic.control.broker.desk import keeper_loops, observer_loop
+from iotistic.control.history.keeper import HistoryKeeper
+from iotistic.control.jobs.delivery import DeviceJobs
+from iotistic.control.jobs.keeper import JobKeeper
+from iotistic.control.jobs.messages import Announcer, JobUpdates
+from iotistic.control.licences.refreshing import Refresher
+from iotistic.control.presence.keeper import PresenceKeeper
+from iotistic.control.rollouts.engine import RolloutEngine
+from iotistic.control.states.inbox import FILTERS, StateInbox
+from iotistic.entrypoints.control.rooms import ControlPlane
+from iotistic.kernel.mosquitto.control import BrokerControl, ServiceAccess
+from iotistic.kernel.mqtt.bulk import BulkSubscriber
+from iotistic.kernel.mqtt.bulk_login import BulkOptions
+from iotistic.kernel.mqtt.client import MqttClient
+from iotistic.kernel.mqtt.settings import MqttSettings
+
+
+class Loop(Protocol):
+    """A background part."""
+
+    async def run(self) -> None:
+        """Work until `stop` is called."""
+        ...
+
+    def stop(self) -> None:
+        """Take up no further work."""
+        ...
+
+
+def alert_sources(control: ControlPlane) -> Sources:
+    """Return what rules may ask of other rooms."""
+    return Sources(tags=control.tagged, presence=control.seen)
+
+
+def serving_loops(control: ControlPlane) -> tuple[Loop, ...]:
+    """Return what runs in every process that serves the API."""
+    return (*control.broker.loops, PresenceKeeper(control.presence, control.ground.settings))
+
+
+def working_loops(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ...]:
+    """Return what the control process does; several such processes share the work."""
+    ground = control.ground
+    pool, settings, clock = ground.pool, ground.settings, ground.clock
+    announcer = Announcer(pool, ground.publisher, clock=clock)
+    reports = DeviceJobs(pool, settings, clock=clock)
+    senders = Senders(WebhookSender(settings), MailSender(settings))
+    return (
+        PresenceKeeper(control.presence, settings),
+        control.broker.announcer,
+        JobKeeper(pool, settings, control.jobs.schedules, clock=clock, announcer=announcer),
+        JobInbox(JobUpdates(reports, ground.publisher, clock=clock), mqtt),
+        StateInbox(pool, BulkSubscriber(_inbox_options(mqtt)), control.states),
+        RolloutEngine(pool, control.rollout_around, settings, clock=clock),
+        AlertKeeper(pool, settings, alert_sources(control), clock=clock),
+        Courier(pool, senders, settings, clock=clock),
+        AuditKeeper(pool, settings, clock=clock),
+        HistoryKeeper(pool, settings, clock=clock),
+        Refresher(control.licences, settings),
+        observer_loop(pool, mqtt, settings),
+        *_managed_broker(control, mqtt),
+    )
+
+
+def _managed_broker(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ...]:
+    """Return what keeps the accounts of our own broker; one named by MQTT_BROKER_URL asks us over HTTP."""
+    if mqtt.mqtt_broker_url is not None:
+        return ()
+    host, port = mqtt.mqtt_address
+    password = mqtt.mqtt_service_password.get_secret_value()
+    access = ServiceAccess(host, port, mqtt.mqtt_service_username, password)
+    ground = control.ground
+    return keeper_loops(ground.pool, BrokerControl(ground.home, access), control.offer, ground.settings)
+
+
+def _inbox_options(mqtt: MqttSettings) -> BulkOptions:
+    host, port = mqtt.mqtt_address
+    return BulkOptions(
+        host=host,
+        port=port,
+        client_id="iotistic-states",
+        filters=FILTERS,
+        username=mqtt.mqtt_service_username,
+        password=mqtt.mqtt_service_password.get_secret_value(),
+        tls=mqtt.mqtt_tls(),
+    )
+
+
+class JobInbox:
+    """Hears what devices say of their jobs."""
+
+    def __init__(self, updates: JobUpdates, mqtt: MqttSettings) -> None:
+        self._updates = updates
+        self._client = MqttClient(mqtt, client_id=f"iotistic-jobs-{gethostname()}-{os.getpid()}")
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Hear until `stop` is called."""
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        first.add_done_callback(lambda done: done.cancelled() or done.exception())
+        tasks = [
+            asyncio.create_task(self._client.run(first)),
+            asyncio.create_task(self._updates.run(self._client)),
+        ]
+        try:
+            await self._stopping.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Hear no more."""
+        self._stopping.set()
