@@ -21,6 +21,7 @@ from why_injections import (
     statement,
 )
 
+from iotistic.control.audit.trail import AuditTrail
 from iotistic.control.devices.model import RotatedTooOften
 from iotistic.control.states.model import TargetInvalid
 from iotistic.control.why.catalogue import BUILT_IN
@@ -318,6 +319,26 @@ async def test_the_chain_follows_the_records_that_a_record_follows_from(patients
         "rollout.rolled_back", "rollout.canary_unhealthy", "rollout.probe_failed",
     ]  # fmt: skip
     assert "share 0.2" in answer.chain[-1].sentence
+
+
+@pytest.mark.parametrize(
+    ("act", "statement", "code"),
+    [
+        ("device.removed", "DELETE FROM fleet_devices WHERE uuid = $DEVICE", "device.removed"),
+        (
+            "device.deactivated",
+            "UPDATE fleet_devices SET is_active = false WHERE uuid = $DEVICE",
+            "device.inactive",
+        ),
+    ],
+)
+async def test_who_switched_a_device_off_is_read_in_the_audit_trail(patients, act, statement, code):
+    patient = await Patient(patients).born()
+    await patient.execute(statement)
+    await AuditTrail().record(patients, "user:bert", act, ("device", patient.uuid))
+    first = (await asked(patients, patient, OFFLINE)).chain[0]
+
+    assert (first.code, "user:bert" in first.sentence) == (code, True)
 
 
 async def test_a_circle_of_records_ends(patients):

@@ -26,7 +26,6 @@ from iotistic.control.states.service import StateService
 _Writer = Annotated[Caller, requires(Permission.DEVICE_WRITE)]
 _Controller = Annotated[Caller, requires(Permission.DEVICE_CONTROL)]
 _READER = [requires(Permission.DEVICE_READ)]
-_CONTROLLER = requires(Permission.DEVICE_CONTROL)
 
 
 class TargetRequest(BaseModel):
@@ -167,10 +166,10 @@ def target_router(states: StateService) -> APIRouter:
         expected = asked.expected_version if asked else None
         return TargetVersion.of(await states.deploy(str(uuid), by=caller.name, expected_version=expected))
 
-    @router.post("/deploy/cancel", operation_id="cancel_deployment", dependencies=[_CONTROLLER])
-    async def cancel(uuid: UUID) -> TargetState:
+    @router.post("/deploy/cancel", operation_id="cancel_deployment")
+    async def cancel(uuid: UUID, caller: _Controller) -> TargetState:
         """Drop what waits."""
-        return TargetState.of(uuid, await states.cancel(str(uuid)))
+        return TargetState.of(uuid, await states.cancel(str(uuid), by=caller.name))
 
     @router.get("/current-state", operation_id="get_current_state", dependencies=_READER)
     async def current(uuid: UUID) -> CurrentState:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from iotistic.control.why.facts import Facts
-from iotistic.control.why.model import Cause, Evidence, Record
+from iotistic.control.why.model import Cause, Evidence, Record, said
 from iotistic.control.why.port import About
 
 Since = Callable[[Facts], datetime | None]
@@ -39,6 +39,16 @@ def since_yesterday(facts: Facts) -> datetime:
 def told(record: Record) -> Evidence:
     """Return what a record tells as evidence."""
     return {**record.facts, "at": record.at, "record_id": record.id}
+
+
+def switched_off(facts: Facts) -> Evidence | None:
+    """Return who switched the device off, if it is."""
+    if facts.device is None or facts.device.is_active:
+        return None
+    noted = facts.more.get("lifecycle", {})
+    is_known = noted.get("code") == "device.deactivated"
+    how = f"by {noted['by']} on {said(noted['at'])}" if is_known else "by an operator"
+    return {"name": facts.device.name, "how": how}
 
 
 def recorded(

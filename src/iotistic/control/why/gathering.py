@@ -66,6 +66,8 @@ async def gather(
     more = {provider.name: await _provided(provider, db, uuid, now) for provider in providers}
     if row and row["report_bytes"]:
         more = {"report": {"bytes": row["report_bytes"]}} | more
+    if row is None or not row["is_active"]:
+        more |= {"lifecycle": await _lifecycle(db, uuid)}
     return Facts(
         now=now,
         uuid=uuid,
@@ -82,6 +84,17 @@ async def gather(
         chained=await records.causes_of(db, found),
         more=more,
     )
+
+
+async def _lifecycle(db: Database, uuid: str) -> Mapping[str, Any]:
+    """Return who removed a device or switched it off, and when, by the audit trail; empty when it does not say."""
+    row = await db.fetchrow(
+        "SELECT event_type AS code, at, actor_type || ':' || actor_id AS by FROM audit_logs "
+        "WHERE device_uuid = $1::text::uuid AND event_type IN ('device.removed', 'device.deactivated') "
+        "ORDER BY id DESC LIMIT 1",
+        uuid,
+    )
+    return dict(row) if row else {}
 
 
 async def _provided(provider: FactProvider, db: Database, uuid: str, now: datetime) -> Mapping[str, Any]:

@@ -3,7 +3,14 @@
 from datetime import timedelta
 
 from iotistic.control.why.facts import Facts
-from iotistic.control.why.finding import lost_together, recorded, refused_at_the_door, since_last_sign, told
+from iotistic.control.why.finding import (
+    lost_together,
+    recorded,
+    refused_at_the_door,
+    since_last_sign,
+    switched_off,
+    told,
+)
 from iotistic.control.why.model import Cause, Evidence
 from iotistic.control.why.port import About
 
@@ -12,12 +19,12 @@ _FULL, _NO_MEMORY, _HOT_C, _WEAK_DBM = 0.95, 0.97, 85.0, -85.0
 
 
 def _removed(facts: Facts) -> Evidence | None:
-    found = None if facts.device else facts.newest("device.removed", own=True)
-    return told(found) if found else None
-
-
-def _inactive(facts: Facts) -> Evidence | None:
-    return {"name": facts.device.name} if facts.device and not facts.device.is_active else None
+    if facts.device is not None:
+        return None
+    found, noted = facts.newest("device.removed", own=True), facts.more.get("lifecycle", {})
+    if found is None:
+        return noted if noted.get("code") == "device.removed" else None
+    return told(found)
 
 
 def _online(facts: Facts) -> Evidence | None:
@@ -167,9 +174,9 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         code="device.inactive",
         about=_OFFLINE,
-        sentence="The device {name} was switched off by an operator: everything that it asks is refused.",
+        sentence="The device {name} was switched off {how}: everything that it asks is refused.",
         fix="Switch it on again.",
-        finds=_inactive,
+        finds=switched_off,
     ),
     *(refused_at_the_door(*door) for door in _DOORS),
     Cause(

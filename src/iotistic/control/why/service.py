@@ -56,6 +56,7 @@ class WhyService:
                     presence=self._presence,
                     providers=self._providers,
                 )
-        if facts.device is None and not any(record.device for record in facts.records) and not facts.attempts:
+        is_known = facts.device or facts.attempts or facts.more.get("lifecycle")
+        if not is_known and not any(record.device for record in facts.records):
             raise WhyDeviceUnknown(hint="compare the uuid with the device's: `iotctl device`", uuid=uuid)
         return facts

@@ -6,17 +6,13 @@ from datetime import timedelta
 from typing import Any, cast
 
 from iotistic.control.why.facts import Facts
-from iotistic.control.why.finding import recorded, since_deployment, told
+from iotistic.control.why.finding import recorded, since_deployment, switched_off, told
 from iotistic.control.why.model import Cause, Evidence
 from iotistic.control.why.port import About
 
 _NOT_UPDATED = About.NOT_UPDATED
 _JUST_NOW, _LONG = timedelta(minutes=3), timedelta(minutes=15)
 _PULL = frozenset({"ErrImagePull", "ImagePullBackOff"})
-
-
-def _inactive(facts: Facts) -> Evidence | None:
-    return {"name": facts.device.name} if facts.device and not facts.device.is_active else None
 
 
 def _unknown(facts: Facts) -> Evidence | None:
@@ -254,9 +250,9 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "device.inactive",
-        "The device {name} was switched off by an operator: it is given no target.",
+        "The device {name} was switched off {how}: it is given no target.",
         "Switch it on again.",
-        _inactive,
+        switched_off,
     ),
     recorded(
         _NOT_UPDATED,
