@@ -84,11 +84,11 @@ class Said:
 class JobCloud:
     """What runs, and its services."""
 
-    def __init__(self, pool, clock=None, **settings):
+    def __init__(self, pool, clock=None, *, allowance=None, **settings):
         self.pool, self.clock, self.broker = pool, clock or HandClock(), Said()
         self.settings = JobDeskSettings(**settings)
         self.devices = DeviceService(pool, DeviceKeySettings(), clock=self.clock)
-        self.jobs = JobService(pool, self.settings, clock=self.clock)
+        self.jobs = JobService(pool, self.settings, clock=self.clock, allowance=allowance)
         self.reports = DeviceJobs(pool, self.settings, clock=self.clock)
         self.updates = JobUpdates(self.reports, self.broker, clock=self.clock)
         self.keeper = self.another_keeper()

@@ -8,6 +8,7 @@ from device_cloud import code_of
 from job_cloud import JobCloud, JobDevice, document, order, served
 
 from iotistic.control.access.routing import check_routes
+from iotistic.kernel.web.problems import PlanRefused
 
 
 @pytest.fixture
@@ -389,6 +390,28 @@ async def test_a_device_speaks_for_itself_only(cloud):
     assert nobody.status_code == 401
     assert code_of(await other.poll()) == (404, "job.none")
     assert await cloud.status(job) == "QUEUED"
+
+
+class _Starter:
+    """A plan that has jobs and no schedules."""
+
+    async def check_jobs(self, *, scheduled):
+        if scheduled:
+            raise PlanRefused(upgradeUrl="https://x.example/up")
+
+
+async def test_what_the_plan_does_not_have_is_refused_with_the_way_to_it(pool):
+    async with served(JobCloud(pool, allowance=_Starter())) as cloud:
+        await cloud.device()
+        once = await cloud.ask("POST", "/jobs", order())
+        again = await cloud.ask(
+            "POST", "/jobs", order(schedule={"interval_minutes": 5}, execution_type="recurring")
+        )
+        by_schedule = await cloud.ask("POST", "/jobs/schedules", order(interval_minutes=5))
+
+    assert once.status_code == 201
+    assert (again.status_code, by_schedule.status_code) == (402, 402)
+    assert again.json()["upgradeUrl"] == "https://x.example/up"
 
 
 async def test_every_route_says_what_it_needs_and_viewers_change_nothing(cloud):

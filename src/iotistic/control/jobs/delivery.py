@@ -16,7 +16,7 @@ import structlog
 from iotistic.contracts.jobs import JobStatus
 from iotistic.contracts.provisioning.fields import write_time
 from iotistic.control.devices.repository import Database
-from iotistic.control.jobs import part_rows, rows
+from iotistic.control.jobs import due_parts, part_rows, settling
 from iotistic.control.jobs.arrivals import heard, read_report
 from iotistic.control.jobs.model import JobUnknown
 from iotistic.control.jobs.part_rows import PartRow
@@ -48,9 +48,9 @@ class DeviceJobs:
         """Return what a device is to hear of next. The same again until it says that it began."""
         now = self._clock()
         with database_errors():
-            found = await part_rows.next_of(self._pool, device, now)
+            found = await due_parts.next_of(self._pool, device, now)
             if found is not None and (found.handed_at is None or found.part.status is JobStatus.CANCELED):
-                await part_rows.handed(self._pool, found, now)
+                await due_parts.handed(self._pool, found, now)
         return found
 
     async def report(self, device: UUID, job_id: UUID, message: object) -> Told:
@@ -83,8 +83,8 @@ class DeviceJobs:
         if before is after:
             return None
         if before is JobStatus.QUEUED:
-            await rows.begun(db, job_id, now)
-        return await rows.settle(db, job_id, now) if after.is_final else None
+            await settling.begun(db, job_id, now)
+        return await settling.settle(db, job_id, now) if after.is_final else None
 
 
 def polled(row: PartRow) -> dict[str, Any]:

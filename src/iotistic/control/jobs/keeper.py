@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from iotistic.control.jobs import part_rows, rows
+from iotistic.control.jobs import due_parts, part_rows, rows, settling
 from iotistic.control.jobs.arrivals import late
 from iotistic.control.jobs.messages import Announcer
 from iotistic.control.jobs.placing import join_job, start_job
@@ -93,9 +93,9 @@ class JobKeeper:
         """End jobs that are over and do not know it, since their last devices were removed."""
         now = self._clock()
         with database_errors():
-            for job_id in await rows.unsettled(self._pool, now, _AT_ONCE):
+            for job_id in await settling.unsettled(self._pool, now, _AT_ONCE):
                 async with self._pool.acquire() as db, db.transaction():
-                    await rows.settle(db, job_id, now)
+                    await settling.settle(db, job_id, now)
 
     async def join(self) -> None:
         """Give continuous jobs to devices that are selected now and were not."""
@@ -128,13 +128,13 @@ class JobKeeper:
         now = self._clock()
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
-                claimed = await part_rows.claim_late(db, now, _AT_ONCE, grace_s=self._grace_s)
+                claimed = await due_parts.claim_late(db, now, _AT_ONCE, grace_s=self._grace_s)
                 for row in claimed:
                     if row.terms is not None:
                         await part_rows.save(db, row, late(row.part, now, row.terms))
                 # In the order of their ids, so that two of us never wait for each other.
                 for job_id in sorted({row.job_id for row in claimed}):
-                    await rows.settle(db, job_id, now)
+                    await settling.settle(db, job_id, now)
         if claimed:
             log.info("job.parts_late", parts=len(claimed))
         return len(claimed)

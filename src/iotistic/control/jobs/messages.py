@@ -22,7 +22,7 @@ import structlog
 
 from iotistic.contracts.job_messages import notify_topic
 from iotistic.contracts.provisioning.fields import write_time
-from iotistic.control.jobs import part_rows
+from iotistic.control.jobs import due_parts
 from iotistic.control.jobs.delivery import DeviceJobs, Told, announced
 from iotistic.control.jobs.part_rows import PartRow
 from iotistic.kernel.errors import IotisticError, Unavailable
@@ -85,12 +85,12 @@ class Announcer:
         """Tell some of what is to be told; return how many. What the broker does not take is told a minute later."""
         now = self._clock()
         with database_errors():
-            claimed = await part_rows.claim_untold(self._pool, now, now + _LEASE, _AT_ONCE)
+            claimed = await due_parts.claim_untold(self._pool, now, now + _LEASE, _AT_ONCE)
         taken = await asyncio.gather(*(self._tell(row, now) for row in claimed))
         told = [row for row, is_taken in zip(claimed, taken, strict=True) if is_taken]
         if told:
             with database_errors():
-                await part_rows.told(self._pool, told)
+                await due_parts.told(self._pool, told)
         return len(told)
 
     async def _tell(self, row: PartRow, now: datetime) -> bool:

@@ -66,7 +66,7 @@ class Allowance(Protocol):
     """What the plan allows."""
 
     async def check_jobs(self, *, scheduled: bool) -> None:
-        """Raise (PlanRefusal) unless jobs may be executed, or scheduled."""
+        """Raise PlanRefused unless jobs may be executed, or scheduled."""
         ...
 
 

@@ -13,14 +13,14 @@ from iotistic.control.jobs.arrivals import Part, Terms
 from iotistic.control.jobs.model import Job
 from iotistic.control.jobs.selection import Statement
 
-_PART = (
+PART = (
     "p.job_id, p.device_uuid, p.status, p.attempt, p.version, p.queued_at, p.available_at, p.deadline, p.handed_at, "
     "p.started_at, p.finished_at, p.reason, p.exit_code, p.stdout, p.stderr, p.executed_steps, p.failed_step, "
     "p.details, p.said, p.is_numbered, p.notify_at"
 )
-_TERMS = "j.timeout_s, j.wait_s, j.attempts, j.backoff_s, j.ends_at"
+TERMS = "j.timeout_s, j.wait_s, j.attempts, j.backoff_s, j.ends_at"
 _SHORT = (
-    _PART.replace("p.stdout", "left(p.stdout, $5) AS stdout").replace(
+    PART.replace("p.stdout", "left(p.stdout, $5) AS stdout").replace(
         "p.stderr", "left(p.stderr, $5) AS stderr"
     )
     + ", length(p.stdout) AS stdout_length, length(p.stderr) AS stderr_length"
@@ -66,7 +66,7 @@ async def add_selected(db: Database, job: Job, now: datetime, *, notify: bool = 
 
 
 _ONE = (
-    f"SELECT {_PART}, {_TERMS} FROM device_job_status p JOIN job_executions j ON j.id = p.job_id "  # noqa: S608  constant
+    f"SELECT {PART}, {TERMS} FROM device_job_status p JOIN job_executions j ON j.id = p.job_id "  # noqa: S608  constant
     "WHERE p.job_id = $2 AND p.device_uuid = $1"
 )
 
@@ -74,25 +74,13 @@ _ONE = (
 async def find(db: Database, device: UUID, job_id: UUID) -> PartRow | None:
     """Return a part."""
     row = await db.fetchrow(_ONE, device, job_id)
-    return _row(row, grace_s=0) if row else None
+    return part_row(row, grace_s=0) if row else None
 
 
 async def hold(db: Database, device: UUID, job_id: UUID, *, grace_s: float) -> PartRow | None:
     """Return a part that nobody else changes until our transaction ends."""
     row = await db.fetchrow(f"{_ONE} FOR UPDATE OF p", device, job_id)
-    return _row(row, grace_s=grace_s) if row else None
-
-
-async def claim_late(db: Database, now: datetime, limit: int, *, grace_s: float) -> list[PartRow]:
-    """Return parts whose deadline is over, for the caller's transaction alone."""
-    rows = await db.fetch(
-        f"SELECT {_PART}, {_TERMS} FROM device_job_status p JOIN job_executions j ON j.id = p.job_id "  # noqa: S608  constant
-        "WHERE p.finished_at IS NULL AND p.deadline <= $1 ORDER BY p.deadline LIMIT $2 "
-        "FOR UPDATE OF p SKIP LOCKED",
-        now,
-        limit,
-    )
-    return [_row(row, grace_s=grace_s) for row in rows]
+    return part_row(row, grace_s=grace_s) if row else None
 
 
 async def save(db: Database, row: PartRow, part: Part) -> int:
@@ -140,57 +128,6 @@ async def cancel_open(db: Database, job_id: UUID, now: datetime, reason: str) ->
     return int(done.split()[-1])
 
 
-async def next_of(db: Database, device: UUID, now: datetime) -> PartRow | None:
-    """Return what a device is to hear of next: a cancellation it does not know of, or its oldest job."""
-    row = await db.fetchrow(
-        f"SELECT {_PART}, {_TERMS}, j.name AS job_name, j.document FROM device_job_status p "  # noqa: S608  constant
-        "JOIN job_executions j ON j.id = p.job_id WHERE p.device_uuid = $1 AND p.waits "
-        "AND (p.status = 'CANCELED' OR (p.available_at <= $2 AND p.deadline > $2)) "
-        "ORDER BY (p.status = 'CANCELED') DESC, p.queued_at, p.job_id LIMIT 1",
-        device,
-        now,
-    )
-    return _row(row, grace_s=0) if row else None
-
-
-async def handed(db: Database, row: PartRow, now: datetime) -> None:
-    """Note that a device was told."""
-    await db.execute(
-        "UPDATE device_job_status SET handed_at = coalesce(handed_at, $3), "
-        "cancel_told = cancel_told + CASE WHEN status = 'CANCELED' THEN 1 ELSE 0 END "
-        "WHERE job_id = $1 AND device_uuid = $2",
-        row.job_id,
-        row.device_uuid,
-        now,
-    )
-
-
-async def claim_untold(db: Database, now: datetime, until: datetime, limit: int) -> list[PartRow]:
-    """Return what devices are to be told over MQTT; nobody else gets it before `until`."""
-    rows = await db.fetch(
-        "UPDATE device_job_status p SET notify_at = $2 FROM (SELECT job_id, device_uuid FROM device_job_status "  # noqa: S608  constant
-        "WHERE notify_at <= $1 ORDER BY notify_at LIMIT $3 FOR UPDATE SKIP LOCKED) o, job_executions j "
-        "WHERE p.job_id = o.job_id AND p.device_uuid = o.device_uuid AND j.id = p.job_id "
-        f"RETURNING {_PART}, {_TERMS}, j.name AS job_name, j.document",
-        now,
-        until,
-        limit,
-    )
-    return [_row(row, grace_s=0) for row in rows]
-
-
-async def told(db: Database, rows: Sequence[PartRow]) -> None:
-    """Note that devices were told what was claimed; what changed since then is still to be told."""
-    await db.execute(
-        "UPDATE device_job_status p SET notify_at = NULL "
-        "FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS o (job_id, device_uuid, until) "
-        "WHERE p.job_id = o.job_id AND p.device_uuid = o.device_uuid AND p.notify_at = o.until",
-        [row.job_id for row in rows],
-        [row.device_uuid for row in rows],
-        [row.part.notify_at for row in rows],
-    )
-
-
 async def of_job(
     db: Database,
     job_id: UUID,
@@ -213,7 +150,7 @@ async def of_job(
         most_output,
         limit,
     )
-    return [_row(row, grace_s=0) for row in rows]
+    return [part_row(row, grace_s=0) for row in rows]
 
 
 async def of_device(
@@ -239,7 +176,7 @@ async def of_device(
         limit,
         offset,
     )
-    return [_row(row, grace_s=0) for row in rows]
+    return [part_row(row, grace_s=0) for row in rows]
 
 
 async def unknown(db: Database, devices: Sequence[UUID], scope: Sequence[UUID] | None) -> list[UUID]:
@@ -253,7 +190,8 @@ async def unknown(db: Database, devices: Sequence[UUID], scope: Sequence[UUID] |
     return [row["uuid"] for row in rows]
 
 
-def _row(row: Any, *, grace_s: float) -> PartRow:
+def part_row(row: Any, *, grace_s: float) -> PartRow:
+    """Return a part that was read."""
     part = Part(
         status=JobStatus(row["status"]),
         attempt=row["attempt"],

@@ -10,7 +10,7 @@ import structlog
 
 from iotistic.contracts.jobs import ExecutionKind, JobStatus
 from iotistic.control.devices.repository import Database
-from iotistic.control.jobs import part_rows, rows
+from iotistic.control.jobs import part_rows, rows, settling
 from iotistic.control.jobs.model import Job
 
 log = structlog.get_logger()
@@ -36,11 +36,11 @@ async def open_job(db: Connection, job: Job, now: datetime) -> int:
             count = await part_rows.add_selected(db, job, now)
     except (asyncpg.DataError, asyncpg.SyntaxOrAccessError) as exc:
         log.warning("job.not_opened", job_id=str(job.id), reason=str(exc))
-        await rows.finish(db, job.id, JobStatus.FAILED, now, reason=f"devices could not be chosen: {exc}")
+        await settling.finish(db, job.id, JobStatus.FAILED, now, reason=f"devices could not be chosen: {exc}")
         return 0
-    await rows.opened(db, job.id, now)
+    await settling.opened(db, job.id, now)
     if not count and job.execution is not ExecutionKind.CONTINUOUS:
-        await rows.finish(db, job.id, JobStatus.SUCCEEDED, now, reason="no device was selected")
+        await settling.finish(db, job.id, JobStatus.SUCCEEDED, now, reason="no device was selected")
     log.info("job.opened", job_id=str(job.id), devices=count)
     return count
 

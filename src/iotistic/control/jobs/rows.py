@@ -20,7 +20,7 @@ _JOB = (
 _COUNTED = ", ".join(
     f"count(*) FILTER (WHERE p.status = '{status.value}') AS {status.value.lower()}" for status in JobStatus
 )
-_SUMMARY = f"SELECT {_COUNTED} FROM device_job_status p WHERE p.job_id = j.id"  # noqa: S608  constant
+SUMMARY = f"SELECT {_COUNTED} FROM device_job_status p WHERE p.job_id = j.id"  # noqa: S608  constant
 _OF_SUMMARY = [status.value.lower() for status in JobStatus]
 
 
@@ -117,7 +117,7 @@ async def add(
 async def find(db: Database, job_id: UUID, scope: Sequence[UUID] | None = None) -> Job | None:
     """Return a job with its summary; with a scope, only one that has a device in it."""
     row = await db.fetchrow(
-        f"SELECT {_JOB}, s.* FROM job_executions j CROSS JOIN LATERAL ({_SUMMARY}) s WHERE j.id = $1 "  # noqa: S608  constant
+        f"SELECT {_JOB}, s.* FROM job_executions j CROSS JOIN LATERAL ({SUMMARY}) s WHERE j.id = $1 "  # noqa: S608  constant
         "AND ($2::uuid[] IS NULL OR EXISTS (SELECT 1 FROM device_job_status p "
         "WHERE p.job_id = j.id AND p.device_uuid = ANY($2)))",
         job_id,
@@ -139,7 +139,7 @@ async def page(db: Database, wanted: Wanted) -> list[Job]:
         "WHERE p.job_id = j.id AND p.device_uuid = $6)) "
         "AND ($7::timestamptz IS NULL OR (created_at, id) < ($7, $8::uuid)) "
         "ORDER BY created_at DESC, id DESC LIMIT $9 OFFSET $10) j "
-        f"CROSS JOIN LATERAL ({_SUMMARY}) s ORDER BY j.created_at DESC, j.id DESC",
+        f"CROSS JOIN LATERAL ({SUMMARY}) s ORDER BY j.created_at DESC, j.id DESC",
         None if wanted.scope is None else list(wanted.scope),
         wanted.status and wanted.status.value,
         wanted.execution and wanted.execution.value,
@@ -175,78 +175,6 @@ async def continuous(db: Database, after: UUID | None, limit: int) -> list[Job]:
     return [_job(row) for row in rows]
 
 
-async def opened(db: Database, job_id: UUID, now: datetime) -> None:
-    """Note that the devices of a job were chosen."""
-    await db.execute("UPDATE job_executions SET opened_at = $2 WHERE id = $1", job_id, now)
-
-
-async def begun(db: Database, job_id: UUID, now: datetime) -> None:
-    """Note that a device began, if it is the first."""
-    await db.execute(
-        "UPDATE job_executions SET status = 'IN_PROGRESS', started_at = $2 WHERE id = $1 AND status = 'QUEUED'",
-        job_id,
-        now,
-    )
-
-
-async def settle(db: Database, job_id: UUID, now: datetime) -> JobStatus | None:
-    """End a job whose parts are all over, in the transaction that ended the last; return what it came to.
-
-    The row is locked first and the parts are read by a later statement: of two transactions that end the last two
-    parts, the second sees both.
-    """
-    row = await db.fetchrow(
-        "SELECT execution_type, ends_at FROM job_executions "
-        "WHERE id = $1 AND opened_at IS NOT NULL AND finished_at IS NULL FOR NO KEY UPDATE",
-        job_id,
-    )
-    if row is None:
-        return None
-    may_be_joined = row["ends_at"] is None or now < row["ends_at"]
-    if row["execution_type"] == ExecutionKind.CONTINUOUS.value and may_be_joined:
-        return None
-    if await db.fetchval(
-        "SELECT EXISTS (SELECT 1 FROM device_job_status WHERE job_id = $1 AND finished_at IS NULL)", job_id
-    ):
-        return None
-    counted = await db.fetchrow(
-        f"SELECT s.* FROM job_executions j CROSS JOIN LATERAL ({_SUMMARY}) s WHERE j.id = $1",  # noqa: S608  constant
-        job_id,
-    )
-    outcome = _summary(counted).outcome()
-    await finish(db, job_id, outcome, now)
-    return outcome
-
-
-async def finish(
-    db: Database, job_id: UUID, status: JobStatus, now: datetime, *, reason: str = "", by: str | None = None
-) -> bool:
-    """End a job that is not over; tell whether it was not."""
-    done = await db.execute(
-        "UPDATE job_executions SET status = $2, finished_at = $3, opened_at = coalesce(opened_at, $3), "
-        "reason = $4, canceled_by = $5 WHERE id = $1 AND finished_at IS NULL",
-        job_id,
-        status.value,
-        now,
-        reason,
-        by,
-    )
-    return done == "UPDATE 1"
-
-
-async def unsettled(db: Database, now: datetime, limit: int) -> list[UUID]:
-    """Return jobs that may be over and do not know: their last devices were removed."""
-    rows = await db.fetch(
-        "SELECT id FROM job_executions j WHERE opened_at IS NOT NULL AND finished_at IS NULL "
-        "AND (execution_type <> 'continuous' OR ends_at <= $2) "
-        "AND NOT EXISTS (SELECT 1 FROM device_job_status p WHERE p.job_id = j.id AND p.finished_at IS NULL) "
-        "ORDER BY id LIMIT $1",
-        limit,
-        now,
-    )
-    return [row["id"] for row in rows]
-
-
 async def remove(db: Database, job_id: UUID) -> None:
     """Remove a job with all its parts."""
     await db.execute("DELETE FROM job_executions WHERE id = $1", job_id)
@@ -263,7 +191,8 @@ async def forget(db: Database, before: datetime, limit: int) -> int:
     return int(done.split()[-1])
 
 
-def _summary(row: Any) -> Summary:
+def summary_of(row: Any) -> Summary:
+    """Return the counts in a row."""
     return Summary(**{name: row[name] for name in _OF_SUMMARY})
 
 
@@ -283,5 +212,5 @@ def _job(row: Any) -> Job:
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
-        summary=_summary(row) if _OF_SUMMARY[0] in row else Summary(),
+        summary=summary_of(row) if _OF_SUMMARY[0] in row else Summary(),
     )

@@ -9,7 +9,7 @@ import structlog
 
 from iotistic.contracts.jobs import ExecutionKind, JobStatus
 from iotistic.control.access.model import Caller
-from iotistic.control.jobs import part_rows, rows
+from iotistic.control.jobs import part_rows, rows, settling
 from iotistic.control.jobs.arrivals import cancelled
 from iotistic.control.jobs.model import (
     Job,
@@ -166,7 +166,7 @@ class JobService:
                 if await rows.find(db, job_id, by.scope.parameter()) is None:
                     raise JobUnknown(id=str(job_id))
                 await part_rows.cancel_open(db, job_id, now, reason)
-                done = await rows.finish(db, job_id, JobStatus.CANCELED, now, reason=reason, by=by.name)
+                done = await settling.finish(db, job_id, JobStatus.CANCELED, now, reason=reason, by=by.name)
                 found = await rows.find(db, job_id)
                 if found is None:
                     raise JobUnknown(id=str(job_id))
@@ -187,7 +187,7 @@ class JobService:
                 if held.part.status.is_final:
                     raise JobOver(f"the job is over on this device: {held.part.status}")
                 await part_rows.save(db, held, cancelled(held.part, now, _CANCELED.format(by=by.name)))
-                await rows.settle(db, job_id, now)
+                await settling.settle(db, job_id, now)
         log.info("job.part_cancelled", job_id=str(job_id), device_uuid=str(device), by=by.name)
         return await self.part(job_id, device, by=by)
 

@@ -1,0 +1,71 @@
+"""Parts that something is to be done with: late ones, those to be handed out, those to be told over MQTT."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from iotistic.control.devices.repository import Database
+from iotistic.control.jobs.part_rows import PART, TERMS, PartRow, part_row
+
+
+async def claim_late(db: Database, now: datetime, limit: int, *, grace_s: float) -> list[PartRow]:
+    """Return parts whose deadline is over, for the caller's transaction alone."""
+    rows = await db.fetch(
+        f"SELECT {PART}, {TERMS} FROM device_job_status p JOIN job_executions j ON j.id = p.job_id "  # noqa: S608  constant
+        "WHERE p.finished_at IS NULL AND p.deadline <= $1 ORDER BY p.deadline LIMIT $2 "
+        "FOR UPDATE OF p SKIP LOCKED",
+        now,
+        limit,
+    )
+    return [part_row(row, grace_s=grace_s) for row in rows]
+
+
+async def next_of(db: Database, device: UUID, now: datetime) -> PartRow | None:
+    """Return what a device is to hear of next: a cancellation it does not know of, or its oldest job."""
+    row = await db.fetchrow(
+        f"SELECT {PART}, {TERMS}, j.name AS job_name, j.document FROM device_job_status p "  # noqa: S608  constant
+        "JOIN job_executions j ON j.id = p.job_id WHERE p.device_uuid = $1 AND p.waits "
+        "AND (p.status = 'CANCELED' OR (p.available_at <= $2 AND p.deadline > $2)) "
+        "ORDER BY (p.status = 'CANCELED') DESC, p.queued_at, p.job_id LIMIT 1",
+        device,
+        now,
+    )
+    return part_row(row, grace_s=0) if row else None
+
+
+async def handed(db: Database, row: PartRow, now: datetime) -> None:
+    """Note that a device was told."""
+    await db.execute(
+        "UPDATE device_job_status SET handed_at = coalesce(handed_at, $3), "
+        "cancel_told = cancel_told + CASE WHEN status = 'CANCELED' THEN 1 ELSE 0 END "
+        "WHERE job_id = $1 AND device_uuid = $2",
+        row.job_id,
+        row.device_uuid,
+        now,
+    )
+
+
+async def claim_untold(db: Database, now: datetime, until: datetime, limit: int) -> list[PartRow]:
+    """Return what devices are to be told over MQTT; nobody else gets it before `until`."""
+    rows = await db.fetch(
+        "UPDATE device_job_status p SET notify_at = $2 FROM (SELECT job_id, device_uuid FROM device_job_status "  # noqa: S608  constant
+        "WHERE notify_at <= $1 ORDER BY notify_at LIMIT $3 FOR UPDATE SKIP LOCKED) o, job_executions j "
+        "WHERE p.job_id = o.job_id AND p.device_uuid = o.device_uuid AND j.id = p.job_id "
+        f"RETURNING {PART}, {TERMS}, j.name AS job_name, j.document",
+        now,
+        until,
+        limit,
+    )
+    return [part_row(row, grace_s=0) for row in rows]
+
+
+async def told(db: Database, rows: Sequence[PartRow]) -> None:
+    """Note that devices were told what was claimed; what changed since then is still to be told."""
+    await db.execute(
+        "UPDATE device_job_status p SET notify_at = NULL "
+        "FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS o (job_id, device_uuid, until) "
+        "WHERE p.job_id = o.job_id AND p.device_uuid = o.device_uuid AND p.notify_at = o.until",
+        [row.job_id for row in rows],
+        [row.device_uuid for row in rows],
+        [row.part.notify_at for row in rows],
+    )
