@@ -14,7 +14,7 @@ from iotistic.kernel.errors import Conflict, Invalid, NotFound
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _RESERVED = re.compile(
-    r"iotistic.*|device_.*|ingest.*|connector.*|pki"
+    r"iotistic.*|device_.*|(.*-)?(ingest|connector)-\d+|backlog.*|pki"
     r"|[0-9a-f]{12}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     re.IGNORECASE,
 )
