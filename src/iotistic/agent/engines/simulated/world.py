@@ -57,7 +57,8 @@ class World:
         self.networks: set[Named] = set()
         self.volumes: dict[Named, float] = {}
         self.containers: dict[str, Container] = {}
-        self._behaviours = behaviours or {}
+        # An empty one is filled later: whoever gave it keeps it.
+        self._behaviours: Mapping[str, Behaviour] = {} if behaviours is None else behaviours
         self._tell = tell
         self._ids = itertools.count(1)
 
