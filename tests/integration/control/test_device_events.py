@@ -1,6 +1,7 @@
 """Events of devices: what targets and reports leave behind, searched, replayed and compared over HTTP."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import httpx2
@@ -14,6 +15,7 @@ from iotistic.control.access.routing import check_routes
 from iotistic.control.access.rules import Gate, install_gate
 from iotistic.control.audit.events import EventLog
 from iotistic.control.audit.origin import note_origins
+from iotistic.control.audit.presence_events import PresenceEvents
 from iotistic.control.audit.routes import audit_router, event_router
 from iotistic.control.audit.sealing import Sealer
 from iotistic.control.audit.stream import EventStream
@@ -251,6 +253,31 @@ async def test_why_is_answered_over_http(client, life):
         "why.device_unknown",
         422,
     )
+
+
+@dataclass
+class Went:
+    device_uuid: str
+    is_online: bool
+    at: datetime
+    reason: str
+
+
+async def test_comings_and_goings_are_part_of_the_story(client, life, pool):
+    device, times = life
+    went = [
+        Went(device.uuid, is_online=True, at=times[0], reason="poll"),
+        Went(device.uuid, is_online=False, at=times[2], reason="silent"),
+    ]
+    await PresenceEvents().note(pool, went)
+    await PresenceEvents().note(pool, [])
+    asked = {"time1": times[1].isoformat(), "time2": times[3].isoformat()}
+    answer = (await client.post(f"/events/device/{device.uuid}/compare", json=asked)).json()
+    changes = {change["field"]: (change["old"], change["new"]) for change in answer["changes"]}
+
+    assert changes["presence.is_online"] == (True, False)
+    assert changes["presence.reason"] == ("poll", "silent")
+    assert not any(snapshot["errors"] for snapshot in answer["snapshots"])
 
 
 async def test_reports_at_once_leave_one_story(pool, life):

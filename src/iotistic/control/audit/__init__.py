@@ -8,5 +8,5 @@ sealing      links entries into the chain              verifying   looks for wha
 partitions   months and days ahead; what is too old leaves as a whole    keeper   the loops of both
 replay       the state of a device at a time, and what differs; pure
 stream       searches, replays                         routes      /audit, /events
-seldom       at most once a minute
+seldom       at most once a minute                       presence_events   comings and goings as events
 """

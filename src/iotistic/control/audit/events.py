@@ -17,6 +17,7 @@ from iotistic.control.audit.redaction import clean
 from iotistic.control.audit.trail import split_actor
 
 TARGET_UPDATED, STATE_UPDATED = "target_state.updated", "current_state.updated"
+ONLINE, OFFLINE = "device.online", "device.offline"
 
 FOLLOWED = ("apps", "config", "version", "is_online", "os_version", "agent_version", "local_ip")
 """Fields of a report that make a device's state."""

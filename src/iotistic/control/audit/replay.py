@@ -5,9 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from iotistic.control.audit.events import STATE_UPDATED, TARGET_UPDATED
+from iotistic.control.audit.events import OFFLINE, ONLINE, STATE_UPDATED, TARGET_UPDATED
 
-PARTS: Mapping[str, str] = {TARGET_UPDATED: "target_state", STATE_UPDATED: "current_state"}
+PARTS: Mapping[str, str] = {
+    TARGET_UPDATED: "target_state",
+    STATE_UPDATED: "current_state",
+    ONLINE: "presence",
+    OFFLINE: "presence",
+}
 """Which part of a device's state an event replaces."""
 
 

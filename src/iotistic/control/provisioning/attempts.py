@@ -19,6 +19,7 @@ from iotistic.control.provisioning.model import (
     NoChallenge,
     TooManyAttempts,
 )
+from iotistic.control.why.port import NO_DECISIONS, Decisions
 from iotistic.kernel.postgres.pool import database_errors
 from iotistic.kernel.settings import Settings
 
@@ -48,35 +49,48 @@ class Attempts:
     """Counts in the database, so that several processes brake as one."""
 
     def __init__(
-        self, pool: asyncpg.Pool, settings: AttemptSettings, *, clock: Callable[[], datetime] = utc_now
+        self,
+        pool: asyncpg.Pool,
+        settings: AttemptSettings,
+        *,
+        decisions: Decisions = NO_DECISIONS,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._pool, self._settings, self._clock = pool, settings, clock
+        self._decisions = decisions
 
     async def begin(self, route: str, address: str, uuid: str | None = None) -> int:
         """Note an attempt and return its number. Raises TooManyAttempts."""
-        source, now = _source(address), self._clock()
         with database_errors():
-            async with self._pool.acquire() as db, db.transaction():
-                await db.execute(
-                    "SELECT pg_advisory_xact_lock(hashtextextended('provisioning:' || $1, 0))", source
-                )
-                rows = await db.fetch(
-                    "SELECT at, route, device_uuid::text, outcome FROM provisioning_attempts "
-                    "WHERE address = $1 AND at > $2 ORDER BY at",
+            try:
+                return await self._begin(route, address, uuid)
+            except TooManyAttempts as exc:
+                await self._decisions.refused(self._pool, exc, device=uuid, source="provisioning")
+                raise
+
+    async def _begin(self, route: str, address: str, uuid: str | None) -> int:
+        source, now = _source(address), self._clock()
+        async with self._pool.acquire() as db, db.transaction():
+            await db.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended('provisioning:' || $1, 0))", source
+            )
+            rows = await db.fetch(
+                "SELECT at, route, device_uuid::text, outcome FROM provisioning_attempts "
+                "WHERE address = $1 AND at > $2 ORDER BY at",
+                source,
+                now - _HOUR,
+            )
+            self._brake(list(rows), route, uuid, now)
+            return int(
+                await db.fetchval(
+                    "INSERT INTO provisioning_attempts (at, route, address, device_uuid) "
+                    "VALUES ($1, $2, $3, $4::text::uuid) RETURNING id",
+                    now,
+                    route,
                     source,
-                    now - _HOUR,
+                    uuid,
                 )
-                self._brake(list(rows), route, uuid, now)
-                return int(
-                    await db.fetchval(
-                        "INSERT INTO provisioning_attempts (at, route, address, device_uuid) "
-                        "VALUES ($1, $2, $3, $4::text::uuid) RETURNING id",
-                        now,
-                        route,
-                        source,
-                        uuid,
-                    )
-                )
+            )
 
     async def end(self, attempt: int, outcome: str, uuid: str | None = None) -> None:
         """Note how it went: one of the words above, or the code of the refusal."""
