@@ -12,6 +12,8 @@ ALTER TABLE fleet_devices
 
 -- Each filter with the order by name, so that a page is read where it stands; the order is also the keyset.
 CREATE INDEX fleet_devices_name ON fleet_devices (lower(name), uuid);
+-- One or two characters are too few for a trigram: they are the beginning of a name.
+CREATE INDEX fleet_devices_name_start ON fleet_devices (lower(name) text_pattern_ops);
 CREATE INDEX fleet_devices_fleet_name ON fleet_devices (fleet_id, lower(name), uuid);
 CREATE INDEX fleet_devices_type_name ON fleet_devices (type, lower(name), uuid);
 CREATE INDEX fleet_devices_version_name ON fleet_devices (agent_version, lower(name), uuid);
@@ -34,11 +36,6 @@ CREATE FUNCTION reported_number(value jsonb) RETURNS double precision LANGUAGE s
                 THEN value::numeric::double precision END
 $$;
 
-CREATE FUNCTION reported_count(value jsonb) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE jsonb_typeof(value) WHEN 'object' THEN (SELECT count(*)::integer FROM jsonb_object_keys(value))
-                                    WHEN 'array' THEN jsonb_array_length(value) ELSE 0 END
-$$;
-
 -- What other domains may read of reports in a statement of their own.
 CREATE VIEW device_reports AS
     SELECT device_uuid, reported_at,
@@ -50,7 +47,8 @@ CREATE VIEW device_reports AS
            reported_number(fields->'storage_total') AS storage_total,
            reported_number(fields->'uptime') AS uptime,
            reported_number(fields->'version') AS version,
-           reported_count(fields->'apps') AS apps,
+           (SELECT count(*)::integer FROM jsonb_object_keys(
+               CASE jsonb_typeof(fields->'apps') WHEN 'object' THEN fields->'apps' ELSE '{}' END)) AS apps,
            fields->'network_interfaces' AS network_interfaces,
            fields->'top_processes' AS top_processes
     FROM device_states;
@@ -201,9 +199,10 @@ BEGIN
         child := parent || '_' || to_char(day, 'YYYYMMDD');
         CONTINUE WHEN to_regclass(child) IS NOT NULL;
         PERFORM pg_advisory_xact_lock(hashtext('ensure_device_partitions'));
-        CONTINUE WHEN to_regclass(child) IS NOT NULL;
+        -- An advisory lock brings no news of the catalogue: a table that somebody made while we waited for it
+        -- may still be unknown to to_regclass, and is only met here.
         EXECUTE format(
-            'CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+            'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
             child, parent, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
         made := made + 1;
     END LOOP;

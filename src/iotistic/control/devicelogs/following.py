@@ -68,8 +68,13 @@ class Followers:
         if self._count >= self._most:
             raise FollowersTooMany(retry_after_s=30, hint="close another view, or wait", limit=self._most)
 
-    async def follow(self, number: int, wanted: LineFilter, after: int | None) -> AsyncIterator[bytes]:
-        """Yield events for ever: lines that come from now on, or that came after the one of this number."""
+    async def newest(self, number: int) -> int:
+        """Return the number of the line that was kept last."""
+        with database_errors():
+            return await repository.newest_number(self._pool, number)
+
+    async def follow(self, number: int, wanted: LineFilter, after: int) -> AsyncIterator[bytes]:
+        """Yield events for ever: lines that were kept after the one of this number."""
         self._count += 1
         try:
             yield f"retry: {_RETRY_MS}\n: connected\n\n".encode()
@@ -80,7 +85,7 @@ class Followers:
             self._count -= 1
 
     async def _events(
-        self, number: int, wanted: LineFilter, after: int | None, rung: asyncio.Event
+        self, number: int, wanted: LineFilter, after: int, rung: asyncio.Event
     ) -> AsyncIterator[bytes]:
         quiet = 0
         while True:
@@ -88,8 +93,6 @@ class Followers:
             rows: list[asyncpg.Record] = []
             # When the database is away the stream waits for it.
             with contextlib.suppress(Unavailable), database_errors():
-                if after is None:
-                    after = await repository.newest_number(self._pool, number)
                 rows = await repository.following(self._pool, number, wanted, after, _AT_ONCE)
             if rows:
                 after, quiet = rows[-1]["seq"], 0

@@ -93,7 +93,7 @@ def logs_router(logs: DeviceLogs, followers: Followers) -> APIRouter:
         is_number = (
             last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) <= _MOST_DIGITS
         )
-        after = int(last_event_id) if is_number else None
+        after = int(last_event_id) if is_number else await followers.newest(number)
         return StreamingResponse(
             until_stopping(request, followers.follow(number, query.wanted(), after)),
             media_type="text/event-stream",

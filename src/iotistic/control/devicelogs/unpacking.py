@@ -46,6 +46,9 @@ async def lines(pieces: AsyncIterator[bytes], skipped: Callable[[], None]) -> As
         *ended, rest = piece.split(b"\n")
         if ended:
             first = [] if is_skipping else [begun + ended[0]]
+            if first and len(first[0]) > MOST_LINE:
+                skipped()
+                first = []
             yield [line for line in (*first, *ended[1:]) if line and not line.isspace()]
             begun, is_skipping = b"", False
         if not is_skipping:

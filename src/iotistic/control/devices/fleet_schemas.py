@@ -30,7 +30,9 @@ class Shape(BaseModel):
 class DevicesQuery(Parameters):
     """Which devices, in which order, which part of them."""
 
-    q: Named | None = Field(None, description="Part of a name, uuid, MAC, type or address.")
+    q: Named | None = Field(
+        None, description="Part of a name, uuid, MAC, type or address; one or two characters begin a name."
+    )
     name: Named | None = Field(None, description="A whole name, in capitals or not.")
     mac: Named | None = Field(None, description="A MAC or a part of one, with separators or without.")
     type: list[Named] = Field(default_factory=list[str], max_length=50)

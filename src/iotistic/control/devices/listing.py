@@ -61,7 +61,7 @@ SELECT d.uuid::text, d.number, d.name, d.type, d.fleet_id, d.application_id, d.m
        r.reported_at, r.cpu_usage, r.temperature, r.memory_usage, r.memory_total, r.storage_usage,
        r.storage_total, r.uptime, r.version AS current_version, coalesce(r.apps, 0) AS current_apps,
        t.version AS target_version, t.draft IS NOT NULL AS needs_deployment,
-       reported_count(t.document::jsonb -> 'apps') AS target_apps,
+       (SELECT count(*)::integer FROM json_object_keys(t.document::json -> 'apps')) AS target_apps,
        (SELECT jsonb_object_agg(key, value) FROM device_tags WHERE device_uuid = d.uuid)::text AS tags
 """
 _AROUND = """

@@ -11,6 +11,7 @@ from enum import StrEnum
 from uuid import UUID
 
 _MAC = re.compile(r"[0-9a-f]{2}(?:[:.-][0-9a-f]{2})+")
+_TRIGRAM = 3
 
 
 class Lifecycle(StrEnum):
@@ -44,7 +45,8 @@ class DeviceFilter:
 
     scope: Sequence[UUID] | None = None
     text: str | None = None
-    """Part of a name, uuid, MAC (with separators or without), type or address."""
+    """Part of a name, uuid, MAC (with separators or without), type or address; of one or two characters, how a
+    name begins."""
     name: str | None = None
     mac: str | None = None
     types: tuple[str, ...] = ()
@@ -87,7 +89,7 @@ def select(wanted: DeviceFilter) -> Statement:
     if wanted.name is not None:
         statement.where("lower(d.name) = lower({}::text)", wanted.name)
     for text in filter(None, (wanted.text, wanted.mac)):
-        statement.where("d.search_text LIKE {}::text", _pattern(text))
+        _searched(statement, text)
     columns = {"d.type": wanted.types, "d.fleet_id": wanted.fleets, "d.agent_version": wanted.versions}
     for column, values in columns.items():
         if values:
@@ -129,9 +131,12 @@ def _tagged(statement: Statement, selector: TagSelector) -> None:
             )
 
 
-def _pattern(text: str) -> str:
+def _searched(statement: Statement, text: str) -> None:
     wanted = text.strip().lower()
     if _MAC.fullmatch(wanted):
         wanted = re.sub(r"[:.-]", "", wanted)
     escaped = re.sub(r"([\\%_])", r"\\\1", wanted)
-    return f"%{escaped}%"
+    if len(wanted) < _TRIGRAM:
+        statement.where("lower(d.name) LIKE {}::text", f"{escaped}%")
+    else:
+        statement.where("d.search_text LIKE {}::text", f"%{escaped}%")

@@ -1,10 +1,11 @@
 """A fleet over real HTTP and a real database: `fleet` (see fleet_builders.Fleet)."""
 
 import pytest
-from fleet_builders import build, served
+from fleet_builders import PATIENT, build, served
 
 
 @pytest.fixture
 async def fleet(pool):
-    async with served(build(pool, presence_write_s=0)) as started:
+    async with served(build(pool, **PATIENT)) as started:
+        await started.presence.sweep()  # nobody has listened since the database was made
         yield started

@@ -41,6 +41,8 @@ from iotistic.kernel.web.attempts import FailedAttempts
 from iotistic.kernel.web.server import serve
 
 BASE = "/api/v1"
+PATIENT = {"presence_write_s": 0, "presence_outage_s": 120}
+"""Settings of presence that count every sign, and a slow test run as no outage."""
 
 
 class People:
@@ -81,6 +83,7 @@ class Fleet:
     tags: TagService
     keeper: HistoryKeeper
     notes: Notes
+    bell: Bell
     app: object
     url: str = ""
     client: httpx2.AsyncClient | None = None
@@ -198,7 +201,7 @@ def build(pool, **settings) -> Fleet:
     ):
         app.include_router(router, prefix=BASE)
     keeper = HistoryKeeper(pool, history)
-    return Fleet(pool, devices, presence, states, logs, tags, keeper, notes, app)
+    return Fleet(pool, devices, presence, states, logs, tags, keeper, notes, bell, app)
 
 
 @contextlib.asynccontextmanager

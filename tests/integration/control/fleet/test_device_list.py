@@ -50,6 +50,8 @@ async def test_a_device_shows_what_it_is_and_what_it_reported(fleet):
         ({"q": "ALPH"}, ["Alpha"]),
         ({"q": "0%"}, ["Gamma 100%"]),
         ({"q": "_"}, []),
+        ({"q": "BE"}, ["beta"]),
+        ({"q": "et"}, []),
         ({"q": "02-00-00-00-00-02"}, ["beta"]),
         ({"q": "020000000003"}, ["Gamma 100%"]),
         ({"mac": "00:02"}, ["beta"]),
