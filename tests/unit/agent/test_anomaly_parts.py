@@ -1,7 +1,7 @@
 """Configuration, what is measured, and what is kept, without a watch."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotistic.agent.anomalies.config import AnomalyConfig, Rules, Wanted
@@ -73,6 +73,7 @@ def test_what_cannot_be_understood_is_told_by_its_path_and_the_rest_holds(said, 
     assert config.anomalies.rules.confidence in (0.9, None)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS | st.text(max_size=4), JSON, max_size=5) | JSON)
 def test_whatever_comes_nothing_is_raised(said):
     read(said)

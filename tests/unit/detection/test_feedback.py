@@ -1,7 +1,7 @@
 """What people say of events, and how long a stream remembers it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotistic.detection.constants import FULL_SCORE
@@ -101,6 +101,7 @@ def test_a_stream_remembers_so_many_lessons_and_the_weakest_goes():
     assert tolerance.factor(90.0, NOW + 2 * DAY_S) == 1.0
 
 
+@settings(deadline=None)
 @given(st.floats(-1e12, 1e12), st.floats(0, 4e9), st.sampled_from(Verdict))
 def test_a_factor_is_at_least_one_whenever_it_is_asked_for(value, at, verdict):
     assert 1.0 <= taught(verdict, event()).factor(value, at) <= EXPECTED_FACTOR

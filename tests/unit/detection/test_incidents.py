@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotistic.detection.events import Event, Method, Severity, Trend
@@ -82,6 +82,7 @@ def test_only_so_many_are_open():
     assert news == [News.AGAIN, News.AGAIN, News.AGAIN, News.NEW]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.sampled_from(["a", "b"])), max_size=40))
 def test_every_event_is_counted_once_whatever_the_clock_does(steps):
     incidents, open_, closed = Incidents(), {}, []
