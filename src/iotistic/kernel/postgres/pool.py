@@ -24,6 +24,12 @@ class DatabaseDenied(Denied):
     code = "database.denied"
 
 
+class ValueUnstorable(Invalid):
+    """A value cannot be stored."""
+
+    code = "database.value_unstorable"
+
+
 class DatabaseMissing(NotFound):
     """The server has no database of this name."""
 
@@ -128,9 +134,24 @@ _AWAY = (
 )
 
 
+# What no column takes, whatever it is for: NUL, half a surrogate, a number or a time out of all bounds.
+# Other errors of data (a division by zero) are mistakes of ours. The driver's own are of the class itself.
+_UNSTORABLE = frozenset(
+    {
+        asyncpg.DataError,
+        asyncpg.CharacterNotInRepertoireError,
+        asyncpg.UntranslatableCharacterError,
+        asyncpg.NumericValueOutOfRangeError,
+        asyncpg.DatetimeFieldOverflowError,
+    }
+)
+
+
 @contextmanager
 def database_errors() -> Generator[None]:
-    """Turn the driver's connection errors into ours; errors of a statement itself pass unchanged.
+    """Turn the driver's connection errors into ours, and values that no column takes into a refusal.
+
+    Other errors of a statement pass unchanged.
 
     Wrap the database calls only: any OSError inside counts as an unreachable database.
     """
@@ -142,6 +163,10 @@ def database_errors() -> Generator[None]:
         raise DatabaseDenied(hint="check the user in DATABASE_URL and DATABASE_PASSWORD_FILE") from exc
     except asyncpg.InvalidCatalogNameError as exc:
         raise DatabaseMissing(_reason(exc), hint="create it, or correct DATABASE_URL") from exc
+    except asyncpg.DataError as exc:
+        if type(exc) not in _UNSTORABLE:
+            raise
+        raise ValueUnstorable(f"a value cannot be stored: {_reason(exc)}") from exc
     except asyncpg.InterfaceError as exc:
         if "clos" not in str(exc):  # a closed connection and a closed pool; the rest are our own mistakes
             raise
