@@ -1,0 +1,170 @@
+"""Rollouts over real agents with simulated containers, against one API process: what was predicted, and what came.
+
+ROLLOUT_AGENTS says how many (2,000; 40 when quick). Agents tell what their updates took; a prediction is compared
+with that, device by device. `reference` is the limit. The bad release crashes on every device that gets it.
+In the last part API, agents and database are killed (SIGKILL) in turn while a rollout is under way.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.framework import Report, at_least, at_most, percentile
+from benchmarks.rollout_fleet import BAD_IMAGE
+from benchmarks.rollout_site import Site, running_site, shop
+
+_AGENTS, _QUICK_AGENTS = 2000, 40
+_AGENTS_A_POLL_S = 200
+_CALL_S = 1.0
+_QUICKLY: dict[str, object] = {"watchS": 5, "updateWithinS": 300}
+_EVERYBODY: dict[str, Any] = {"all": True}
+_ASK_EVERY_S = 0.02
+_KILL_EVERY_S = 12.0
+_AT_REST_S = 80.0
+_MOST_PREVIEW_S, _MOST_ERROR, _MOST_REACHED = 5.0, 5.0, 2.0
+
+
+def run(quick: bool, report: Report) -> None:
+    count = int(os.environ.get("ROLLOUT_AGENTS") or (_QUICK_AGENTS if quick else _AGENTS))
+    with tempfile.TemporaryDirectory(prefix="iotistic-bench-", ignore_cleanup_errors=True) as made:
+        folder = Path(made)
+        folder.chmod(0o711)
+        asyncio.run(_measure(folder, count, report, kills=2 if quick else 6))
+
+
+async def _measure(folder: Path, count: int, report: Report, *, kills: int) -> None:
+    poll_s = max(2.0, count / _AGENTS_A_POLL_S)
+    async with running_site(folder, count=count, poll_s=poll_s, call_s=_CALL_S) as site:
+        began = time.monotonic()
+        await site.until("SELECT count(*) FROM device_states", count)
+        report.add(f"{count:,} agents, registered and reporting", time.monotonic() - began, "s")
+        await _deploy_first(site, report)
+        await _preview(site, report)
+        await _good_release(site, report)
+        await _bad_release(site, report)
+        await _with_kills(site, report, kills)
+
+
+async def _deploy_first(site: Site, report: Report) -> None:
+    """Give everybody the shop: most devices for a beginning, then the rest, so that steps' times are learned."""
+    change = {"kind": "set", **shop()}
+    began = time.monotonic()
+    rollout = await site.make("first", change, _EVERYBODY, waves=[100], **_QUICKLY)
+    await site.until_over(rollout)
+    report.add("first deployment, all settled", time.monotonic() - began, "s")
+    few = [one["deviceUuid"] for one in (await site.parts(rollout))[: max(site.count // 20, 5)]]
+    change = {"kind": "image", "service": "web", "image": "web:2"}
+    rollout = await site.make("learning", change, {"devices": few}, waves=[100], **_QUICKLY)
+    await site.until_over(rollout)
+    # A release that has run for a minute is a good one, whose image is kept for a while: devices are to be at rest.
+    await asyncio.sleep(_AT_REST_S)
+
+
+async def _preview(site: Site, report: Report) -> None:
+    body = {"change": {"kind": "image", "service": "web", "image": "web:3"}, "selection": _EVERYBODY}
+    took: list[float] = []
+    asking = asyncio.create_task(_ask_on(site, took))
+    began = time.monotonic()
+    found = await site.ask("POST", "/rollouts/preview", body)
+    seconds = time.monotonic() - began
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    title = f"preview of {len(found['devices']):,} devices"
+    report.add(title, seconds, "s", reference=_MOST_PREVIEW_S, goal=at_most(_MOST_PREVIEW_S))
+    report.add("different plans in it", len(found["plans"]), "plans")
+    report.add("other requests meanwhile, p99", percentile(took, 99) * 1000, "ms")
+
+
+async def _ask_on(site: Site, took: list[float]) -> None:
+    while True:
+        began = time.monotonic()
+        await site.ask("GET", "/rollouts", limit=1)
+        took.append(time.monotonic() - began)
+        await asyncio.sleep(_ASK_EVERY_S)
+
+
+async def _good_release(site: Site, report: Report) -> None:
+    change = {"kind": "image", "service": "web", "image": "web:3"}
+    began = time.monotonic()
+    rollout = await site.make("good", change, _EVERYBODY, waves=[5, 50, 100], **_QUICKLY)
+    over = await site.until_over(rollout)
+    report.add("good release, three waves", time.monotonic() - began, "s")
+    parts = await site.parts(rollout)
+    succeeded = [one for one in parts if one["state"] == "succeeded"]
+    share = 100 * len(succeeded) / site.count
+    report.add("good release, devices that succeeded", share, "%", goal=at_least(100.0))
+    if over["state"] != "completed":
+        report.progress(f"good release: {over['state']}, {over['haltReason']}")
+    _compare(succeeded, report)
+
+
+def _compare(parts: list[Any], report: Report) -> None:
+    found = [one["compared"] for one in parts if one["compared"] is not None]
+    report.add("devices whose steps were told in full", 100 * len(found) / max(len(parts), 1), "%")
+    steps = [one["stepsErrorPercent"] for one in found]
+    downtime = [one["downtimeErrorPercent"] for one in found if one["downtimeErrorPercent"] is not None]
+    limit = at_most(_MOST_ERROR)
+    for title, errors in (("steps", steps), ("downtime", downtime)):
+        mean = sum(errors) / len(errors) if errors else float("nan")
+        name = f"predicted against actual {title}"
+        report.add(f"{name}, mean error", mean, "%", reference=_MOST_ERROR, goal=limit)
+        report.add(f"{name}, p95 of devices", percentile(errors, 95), "%", reference=_MOST_ERROR, goal=limit)
+
+
+async def _bad_release(site: Site, report: Report) -> None:
+    change = {"kind": "image", "service": "web", "image": BAD_IMAGE}
+    began = time.monotonic()
+    rollout = await site.make("bad", change, _EVERYBODY, waves=[1, 10, 50, 100], **_QUICKLY)
+    over = await site.until_over(rollout)
+    report.add("bad release, until it is taken back", time.monotonic() - began, "s")
+    parts = await site.parts(rollout)
+    reached = [one for one in parts if one["toVersion"] is not None]
+    percent = 100 * len(reached) / site.count
+    # One device is the least that a fleet can find out with.
+    bound = max(_MOST_REACHED, 100 / site.count)
+    report.add("bad release, devices reached", percent, "%", reference=bound, goal=at_most(bound))
+    back = sum(one["state"] == "rolled_back" for one in reached)
+    report.add(
+        "bad release, of them rolled back", 100 * back / max(len(reached), 1), "%", goal=at_least(100.0)
+    )
+    report.progress(f"bad release: {over['state']}, {over['haltReason']}")
+
+
+async def _with_kills(site: Site, report: Report, kills: int) -> None:
+    change = {"kind": "image", "service": "web", "image": "web:4"}
+    policy = _QUICKLY | {"halt": {"maxFailurePercent": 100, "sequential": False}}
+    rollout = await site.make("kills", change, _EVERYBODY, waves=[10, 40, 100], **policy)
+    began, chance = time.monotonic(), random.Random(1)
+    killing = asyncio.create_task(_kill(site, kills, chance, report))
+    with contextlib.suppress(TimeoutError):
+        await killing
+        await site.until_over(rollout)
+    report.add(f"rollout with {3 * kills} kills, until it is over", time.monotonic() - began, "s")
+    stuck = await site.fetch("SELECT count(*) FROM rollout_parts WHERE deadline IS NOT NULL")
+    report.add("devices stuck", stuck[0][0], "devices", goal=at_most(0))
+    parts = await site.parts(rollout)
+    succeeded = 100 * sum(one["state"] == "succeeded" for one in parts) / site.count
+    report.add("devices that succeeded all the same", succeeded, "%")
+    reasons = Counter(f"{one['state']}: {one['reason']}" for one in parts if one["state"] != "succeeded")
+    for reason, number in reasons.most_common(5):
+        report.progress(f"{number} {reason}")
+    torn = await site.fetch(
+        "SELECT count(*) FROM rollout_parts p JOIN device_targets t USING (device_uuid) "  # noqa: S608  an id of ours
+        f"WHERE p.rollout_id = '{rollout}' AND p.state = 'succeeded' AND t.version <> p.to_version"
+    )
+    report.add("parts and targets that disagree", torn[0][0], "devices", goal=at_most(0))
+
+
+async def _kill(site: Site, kills: int, chance: random.Random, report: Report) -> None:
+    victims = [site.kill_api, site.kill_fleet, site.kill_database] * kills
+    chance.shuffle(victims)
+    for victim in victims:
+        await asyncio.sleep(_KILL_EVERY_S * chance.uniform(0.3, 1))
+        report.progress(victim.__name__)
+        await victim()

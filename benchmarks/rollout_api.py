@@ -1,0 +1,142 @@
+"""One API process of the control plane, put together from its rooms: devices register, poll and report; rollouts run.
+
+python -m benchmarks.rollout_api      settings by the environment; says {"port", "key"} on standard output
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+from datetime import timedelta
+from uuid import uuid4
+
+import asyncpg
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from fastapi import FastAPI
+from pydantic import Field, SecretStr
+
+from iotistic.control.access.addresses import ClientAddresses
+from iotistic.control.access.model import ApiKeyPrincipal, Permission
+from iotistic.control.access.rules import Gate, install_gate
+from iotistic.control.devices.routes import device_key_router
+from iotistic.control.devices.service import DeviceKeySettings, DeviceService, utc_now
+from iotistic.control.provisioning.answering import Offer, OfferSettings
+from iotistic.control.provisioning.attempts import Attempts, AttemptSettings
+from iotistic.control.provisioning.certificates import AuthorityCertifier, DeviceCertificates
+from iotistic.control.provisioning.envelope_keys import EnvelopeKeys
+from iotistic.control.provisioning.keys import ProvisioningKeys
+from iotistic.control.provisioning.proving import Proving
+from iotistic.control.provisioning.registration import FixedPlan, Registrar, Surroundings
+from iotistic.control.provisioning.routes import Doors, proving_router, provisioning_router
+from iotistic.control.rollouts.engine import RolloutEngine
+from iotistic.control.rollouts.routes import rollout_router
+from iotistic.control.rollouts.service import RolloutService
+from iotistic.control.rollouts.settings import RolloutSettings
+from iotistic.control.rollouts.signals import Surroundings as RolloutSurroundings
+from iotistic.control.states.routes import device_state_router
+from iotistic.control.states.service import StateService
+from iotistic.kernel.logging import LogSettings, configure_logging
+from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
+from iotistic.kernel.settings import load_settings
+from iotistic.kernel.web.app import create_app
+from iotistic.kernel.web.attempts import FailedAttempts
+from iotistic.kernel.web.server import serve
+from iotistic.pki.ca import CertificateAuthority
+
+BASE = "/api/v1"
+_MANY = 1_000_000
+
+
+class SiteSettings(DatabaseSettings, RolloutSettings, LogSettings):
+    """Settings of this process."""
+
+    api_port: int = Field(ge=1)
+    operator_token: SecretStr
+
+
+class _Operator:
+    """Whoever shows the token may do everything."""
+
+    def __init__(self, token: SecretStr) -> None:
+        self._token = token
+
+    async def find(self, token: str) -> ApiKeyPrincipal | None:
+        if not secrets.compare_digest(token, self._token.get_secret_value()):
+            return None
+        return ApiKeyPrincipal(key_id="bench", user_id=uuid4(), permissions=frozenset(Permission))
+
+
+def _app(pool: asyncpg.Pool, settings: SiteSettings, keys: ProvisioningKeys) -> tuple[FastAPI, RolloutEngine]:
+    devices = DeviceService(pool, DeviceKeySettings())
+    states = StateService(pool, devices)
+    authority = CertificateAuthority.create(
+        ec.generate_private_key(ec.SECP256R1()), common_name="bench", days=4000, now=utc_now()
+    )
+    certificates = DeviceCertificates(AuthorityCertifier(authority, days=365))
+    offer = Offer(
+        OfferSettings(
+            provisioning_secret=SecretStr("secret of the benchmark"), device_mqtt_url="mqtts://127.0.0.1:9"
+        ),
+        authority.pem,
+    )
+    around = Surroundings(devices, keys, certificates, offer, FixedPlan(-1, ""), states)
+    generous = AttemptSettings(provisioning_attempts_per_window=_MANY, provisioning_failures_per_hour=_MANY)
+    doors = Doors(
+        registrar=Registrar(pool, around),
+        proving=Proving(pool, devices, certificates),
+        attempts=Attempts(pool, generous),
+        envelope_keys=EnvelopeKeys(x25519.X25519PrivateKey.generate()),
+        offer=offer,
+        device_service=devices,
+    )
+    engine = RolloutEngine(pool, RolloutSurroundings(), settings)
+    rollouts = RolloutService(pool, RolloutSurroundings(), settings, changed=engine.poke)
+    app = create_app(title="bench", version="0", description="bench", body_limit=32 * 1024 * 1024)
+    gate = Gate(
+        callers=_Operator(settings.operator_token),
+        devices=None,
+        addresses=ClientAddresses(),
+        attempts=FailedAttempts(),
+    )
+    install_gate(app, gate)
+    for router in (
+        provisioning_router(doors),
+        proving_router(doors),
+        device_key_router(devices),
+        device_state_router(states, devices),
+        rollout_router(rollouts),
+    ):
+        app.include_router(router, prefix=BASE)
+    return app, engine
+
+
+async def _serve() -> None:
+    settings = load_settings(SiteSettings)
+    configure_logging(settings, process="bench-api")
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    pool = await create_pool(settings, application_name="bench-api", min_size=0)
+    keys = ProvisioningKeys(pool)
+    app, engine = _app(pool, settings, keys)
+    work = asyncio.create_task(engine.run())
+    async with await serve(app, host="127.0.0.1", port=settings.api_port) as server:
+        key = await _key(keys)
+        print(json.dumps({"port": server.port, "key": key}), flush=True)
+        await stopping.wait()
+    engine.stop()
+    await work
+    pool.terminate()
+
+
+async def _key(keys: ProvisioningKeys) -> str:
+    if os.environ.get("PROVISIONING_KEY"):
+        return os.environ["PROVISIONING_KEY"]
+    plain, _ = await keys.create(
+        fleet_id="bench", max_uses=10_000, lives=timedelta(days=1), created_by="bench"
+    )
+    return plain
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

@@ -1,0 +1,225 @@
+"""The processes of the rollout benchmark: PostgreSQL, one API, one process of agents; each can be killed and comes back."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx2
+
+import iotistic
+from benchmarks.rollout_api import BASE
+from iotistic.kernel.home import Home
+from iotistic.kernel.migrations import runner
+from iotistic.kernel.postgres.dsn import Dsn
+from iotistic.kernel.postgres.pool import open_connection
+from iotistic.kernel.postgres.server import PostgresServer
+from iotistic.kernel.process import die_with_parent, pick_port
+
+SERVICES = ("web", "worker", "db")
+_WITHIN_S = 900.0
+_MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
+
+
+@dataclass
+class Site:
+    """What runs."""
+
+    folder: Path
+    count: int
+    poll_s: float
+    call_s: float
+    server: PostgresServer
+    dsn: Dsn
+    port: int = field(default_factory=lambda: pick_port(0))
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    key: str = ""
+    api: subprocess.Popen[str] | None = None
+    fleet: subprocess.Popen[str] | None = None
+    client: httpx2.AsyncClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        self.client = httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=60)
+
+    @property
+    def url(self) -> str:
+        """Where the API is."""
+        return f"http://127.0.0.1:{self.port}{BASE}"
+
+    async def start_api(self) -> None:
+        """Start the API, at the same port each time."""
+        password = self.dsn.password.get_secret_value() if self.dsn.password else ""
+        environment = {
+            "DATABASE_URL": self.dsn.url,
+            "DATABASE_PASSWORD": password,
+            "DATABASE_POOL_SIZE": "20",
+            "API_PORT": str(self.port),
+            "OPERATOR_TOKEN": self.token,
+            "PROVISIONING_KEY": self.key,
+            "ROLLOUT_LOOK_S": "1",
+            "LOG_LEVEL": "error",
+        }
+        self.api = _spawn(["-m", "benchmarks.rollout_api"], environment, self.folder / "api.log")
+        said = await asyncio.to_thread(self.api.stdout.readline)  # type: ignore[union-attr]
+        self.key = json.loads(said)["key"]
+
+    def start_fleet(self) -> None:
+        """Start the agents: the same devices each time."""
+        words = [
+            "-m",
+            "benchmarks.rollout_fleet",
+            self.url,
+            self.count,
+            self.folder / "agents",
+            self.poll_s,
+            self.call_s,
+        ]
+        environment = {"PROVISIONING_KEY": self.key}
+        self.fleet = _spawn(list(map(str, words)), environment, self.folder / "fleet.log")
+
+    async def kill_api(self) -> None:
+        """End it by SIGKILL, and start it again."""
+        _end(self.api)
+        await self.start_api()
+
+    async def kill_fleet(self) -> None:
+        """End all agents by SIGKILL, and start them again: what ran on them is gone."""
+        _end(self.fleet)
+        self.start_fleet()
+
+    async def kill_database(self) -> None:
+        """End the postmaster by SIGKILL, and start it again."""
+        if self.server.pid is not None:
+            os.kill(self.server.pid, signal.SIGKILL)
+        while self.server.pid is not None:  # noqa: ASYNC110  the kernel ends it within milliseconds
+            await asyncio.sleep(0.05)
+        self.dsn = await self.server.start()
+
+    async def ask(self, method: str, path: str, body: object = None, **query: object) -> Any:
+        """Return the answer; an API that is away is asked again."""
+        ends_at = time.monotonic() + _WITHIN_S
+        while True:
+            try:
+                answer = await self.client.request(method, path, json=body, params=_query(query))
+                if answer.status_code < 400:
+                    return answer.json()
+                if answer.status_code < 500:
+                    raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+            except httpx2.TransportError:
+                if method != "GET":
+                    raise
+            if time.monotonic() > ends_at:
+                raise TimeoutError(f"{method} {path}")
+            await asyncio.sleep(0.2)
+
+    async def make(
+        self, name: str, change: Mapping[str, Any], selection: Mapping[str, Any], **policy: object
+    ) -> str:
+        """Make a rollout; return its id."""
+        body = {"name": name, "change": change, "selection": selection, "policy": policy}
+        return (await self.ask("POST", "/rollouts", body))["id"]
+
+    async def until_over(self, rollout: str, within_s: float = _WITHIN_S) -> Any:
+        """Return a rollout once nothing happens to it any more by itself."""
+        async with asyncio.timeout(within_s):
+            while True:
+                found = await self.ask("GET", f"/rollouts/{rollout}")
+                if found["state"] in ("completed", "rolled_back", "cancelled", "halted"):
+                    return found
+                await asyncio.sleep(0.5)
+
+    async def parts(self, rollout: str) -> list[Any]:
+        """Return all of its parts."""
+        found: list[Any] = []
+        cursor = None
+        while True:
+            page = await self.ask("GET", f"/rollouts/{rollout}/parts", limit=500, cursor=cursor)
+            found += page["items"]
+            if (cursor := page["nextCursor"]) is None:
+                return found
+
+    async def fetch(self, query: str) -> list[Any]:
+        """Return rows."""
+        connection = await open_connection(self.dsn, application_name="bench")
+        try:
+            return await connection.fetch(query)
+        finally:
+            await connection.close()
+
+    async def until(self, query: str, count: int, within_s: float = _WITHIN_S) -> None:
+        """Return once a query gives this number; raise when the agents have ended."""
+        async with asyncio.timeout(within_s):
+            while (await self.fetch(query))[0][0] < count:
+                if self.fleet is not None and self.fleet.poll() is not None:
+                    raise RuntimeError(f"the agents ended: {(self.folder / 'fleet.log').read_text()[-2000:]}")
+                await asyncio.sleep(0.5)
+
+
+@contextlib.asynccontextmanager
+async def running_site(folder: Path, *, count: int, poll_s: float, call_s: float) -> AsyncGenerator[Site]:
+    """Start everything, and end it."""
+    server = PostgresServer(Home(folder / "home"))
+    dsn = await server.start()
+    connection: asyncpg.Connection = await open_connection(dsn, application_name="bench")
+    await runner.migrate(connection, _MIGRATIONS)
+    await connection.close()
+    site = Site(folder, count, poll_s, call_s, server, dsn)
+    try:
+        await site.start_api()
+        site.start_fleet()
+        yield site
+    finally:
+        _end(site.fleet)
+        _end(site.api)
+        await site.client.aclose()
+        await server.stop()
+
+
+def _spawn(words: list[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[str]:
+    given = {name: value for name, value in environment.items() if value}
+    with log.open("a") as errors:
+        return subprocess.Popen(
+            [sys.executable, *words],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, **given},
+            text=True,
+            preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509  the child only sets signals before it starts anew
+        )
+
+
+def _end(child: subprocess.Popen[str] | None) -> None:
+    if child is not None:
+        child.kill()
+        child.wait()
+        if child.stdout:
+            child.stdout.close()
+
+
+def _query(given: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def shop(web: str = "web:1") -> dict[str, Any]:
+    """Return the target of a device: three services, a network, a volume."""
+    configs = {
+        "web": {"image": web, "ports": ["80:80"], "networks": ["back"]},
+        "worker": {"image": "worker:1", "networks": ["back"]},
+        "db": {"image": "db:1", "volumes": ["data:/var"]},
+    }
+    services = [
+        {"serviceId": number, "serviceName": name, "config": configs[name]}
+        for number, name in enumerate(SERVICES, start=1)
+    ]
+    return {"apps": {"7": {"appId": 7, "appName": "shop", "services": services}}}
