@@ -9,6 +9,7 @@ from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.alerts.backtest import Backtest
 from iotistic.control.alerts.conditions import RuleSpec, Severity
+from iotistic.control.alerts.legacy_routes import legacy_alert_router
 from iotistic.control.alerts.paging import read_cursor, write_cursor
 from iotistic.control.alerts.schemas import (
     AlertPage,
@@ -43,6 +44,7 @@ def alert_router(
     _add_alerts(router, alerts)
     whole = APIRouter()
     whole.include_router(alert_target_router(targets))
+    whole.include_router(legacy_alert_router(rules, alerts))
     whole.include_router(router)
     return whole
 

@@ -1,7 +1,7 @@
 """What /alerts takes and gives; camelCase, as the other domains of the control plane."""
 
 import math
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
@@ -13,6 +13,13 @@ from iotistic.control.alerts.model import Alert, Delivery, Rule, Silence, Target
 
 _MOST_SHOWN = 1000
 _ADDRESS = r"^[^\s@<>,;:\"\\]{1,64}@[A-Za-z0-9.-]{1,190}$"
+
+
+Moment = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC)),
+]
+"""A time that no sum carries over the end of all times."""
 
 
 class RuleRow(RuleSpec):
@@ -83,8 +90,8 @@ class SilenceRequest(Shape):
 
     rule_id: UUID | None = None
     device_uuid: UUID | None = None
-    starts_at: AwareDatetime | None = None
-    until: AwareDatetime
+    starts_at: Moment | None = None
+    until: Moment
     comment: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")] = ""
 
 
@@ -183,8 +190,8 @@ class BacktestRequest(Shape):
     """A rule that is not kept, and the range of the past that it is tried on."""
 
     rule: RuleSpec
-    start: AwareDatetime
-    end: AwareDatetime
+    start: Moment
+    end: Moment
 
 
 class RaisedRow(Shape):

@@ -10,13 +10,15 @@ rule's row of `alert_rule_work` keeps processes apart.
   means that some came late, and the series are judged again from before them (see `late`).
 """
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from iotistic.control.alerts import alert_rows, rule_rows, stream_rows
-from iotistic.control.alerts.conditions import Anomaly, NoData, RateOfChange, Threshold
-from iotistic.control.alerts.evaluate import NEVER, SeriesState, evaluate
+from iotistic.control.alerts.conditions import Anomaly, Definition, NoData, RateOfChange, Threshold
+from iotistic.control.alerts.evaluate import NEVER, SeriesState, Transition, evaluate
 from iotistic.control.alerts.late import LateJudge
 from iotistic.control.alerts.model import Database, Work, to_us
 from iotistic.control.alerts.settings import AlertSettings
@@ -70,11 +72,11 @@ class TelemetryWatch:
         silent_too = isinstance(condition, NoData)
         found = await stream_rows.read_series(db, chosen, work.evaluated_until, until, silent_too=silent_too)
         known = await rule_rows.states(db, rule.id, [one.subject.key for one in found])
+        before = [known.get(one.subject.key) or first_state(condition, one, work.started_at) for one in found]
+        # A rule over ten thousand series takes a quarter of a second, in which this process has other things to do.
+        judged = await asyncio.to_thread(_judge, rule.definition, found, before, to_us(until))
         changed: dict[str, SeriesState] = {}
-        for one in found:
-            state = known.get(one.subject.key) or first_state(condition, one, work.started_at)
-            assert isinstance(condition, Threshold | RateOfChange | NoData | Anomaly)  # noqa: S101
-            after, transitions = evaluate(condition, rule.definition.for_s, state, one.batch, to_us(until))
+        for one, (after, transitions) in zip(found, judged, strict=True):
             if after.is_of_note or one.subject.key in known:
                 changed[one.subject.key] = after
             await alert_rows.apply(db, rule, one.subject, transitions, now)
@@ -82,6 +84,17 @@ class TelemetryWatch:
         times = stream_rows.concatenated([one.batch for one in found])
         if len(times):
             await stream_rows.add_readings(db, rule.id, times)
+
+
+def _judge(
+    definition: Definition, found: Sequence[Series], before: Sequence[SeriesState], until_us: int
+) -> list[tuple[SeriesState, list[Transition]]]:
+    condition = definition.condition
+    assert isinstance(condition, Threshold | RateOfChange | NoData | Anomaly)  # noqa: S101  by its stream
+    return [
+        evaluate(condition, definition.for_s, state, one.batch, until_us)
+        for one, state in zip(found, before, strict=True)
+    ]
 
 
 def first_state(condition: object, series: Series, started_at: datetime) -> SeriesState:

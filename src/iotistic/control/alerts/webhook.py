@@ -6,6 +6,7 @@
 A receiver refuses what is older than five minutes and compares in constant time (`verify` shows how).
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -15,7 +16,7 @@ from uuid import UUID
 
 import httpx2
 
-from iotistic.control.alerts.addresses import checked_address, networks_of
+from iotistic.control.alerts.addresses import NameUnresolved, checked_address, networks_of
 from iotistic.control.alerts.model import Delivery, Target
 from iotistic.control.alerts.settings import DeliverySettings
 from iotistic.kernel.errors import Denied, Invalid, Unavailable
@@ -101,7 +102,11 @@ class WebhookSender:
         """Deliver. Raises WebhookFailed, WebhookRefused, UrlInvalid, AddressRefused, NameUnresolved."""
         url = check_url(str(target.channel["url"]), plain=self._settings.alert_webhook_plain)
         port = url.port or (443 if url.scheme == "https" else 80)
-        address = await checked_address(url.host, port, self._networks)
+        try:
+            async with asyncio.timeout(self._settings.alert_webhook_timeout_s):
+                address = await checked_address(url.host, port, self._networks)
+        except TimeoutError as exc:  # a resolver may take minutes to give up
+            raise NameUnresolved(host=url.host) from exc
         body = delivery.payload.encode()
         headers = {
             "Host": url.netloc.decode("ascii"),

@@ -60,7 +60,7 @@ ADMIN, OPERATOR, VIEWER = as_role("admin"), as_role("operator"), as_role("viewer
 def test_every_route_says_what_it_needs(hall):
     needs = {str(need): need.rules for need in check_routes(app_of(hall)) if "/alerts" in need.path}
 
-    assert len(needs) == 24
+    assert len(needs) == 35
     assert {rule for rules in needs.values() for rule in rules} == {
         "data:read",
         "device:control",
@@ -192,3 +192,74 @@ async def test_silences_are_made_listed_and_ended(client, hall):
     assert (made.status_code, ended.status_code, naive.status_code) == (201, 200, 422)
     assert [one["comment"] for one in listed] == ["works"]
     assert (await client.get("/alerts/silences", headers=VIEWER)).json() == []
+
+
+OLD_RULE = {
+    "name": "disk",
+    "pattern": "disk (full|lost)",
+    "pattern_type": "regex",
+    "threshold": 3,
+    "time_window": 60,
+}
+
+
+async def test_rules_of_the_earlier_system_are_made_changed_and_removed(client):
+    made = await client.post("/alerts/alert-rules", json={**OLD_RULE, "notify_email": True}, headers=ADMIN)
+    path = f"/alerts/alert-rules/{made.json()['rule']['id']}"
+    changed = await client.put(path, json={"threshold": 5, "is_enabled": False}, headers=ADMIN)
+    new_form = await client.get(path.replace("alert-rules", "rules"), headers=VIEWER)
+    listed = await client.get("/alerts/alert-rules", headers=VIEWER)
+    gone = await client.delete(path, headers=ADMIN)
+
+    assert (made.status_code, made.json()["rule"]["threshold"]) == (201, 3)
+    assert new_form.json()["condition"]["count"] == 5
+    assert listed.json() == {"rules": [changed.json()["rule"]], "count": 1}
+    assert gone.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({"pattern": "("}, 422), ({"threshold": 0}, 422), ({"trigger_type": "sequence"}, 400)],
+)
+async def test_faults_in_rules_of_the_earlier_system_are_refused(client, change, status):
+    answer = await client.post("/alerts/alert-rules", json=OLD_RULE | change, headers=ADMIN)
+
+    assert answer.status_code == status
+
+
+async def test_lesson_9_the_counts_of_alerts_are_not_shadowed_by_a_single_alert(client, hall):
+    series = await hall.series()
+    await hall.rule(too_hot())
+    await hall.store(series, (hall.clock() + SECOND, 40.0))
+    await hall.look()
+    counts = await client.get("/alerts/alerts/stats", headers=VIEWER)
+    listed = (await client.get("/alerts/alerts", params={"status": "active"}, headers=VIEWER)).json()
+    path = f"/alerts/alerts/{listed['alerts'][0]['id']}"
+    claimed = {"acknowledged_by": "somebody else"}
+    taken = (await client.post(f"{path}/acknowledge", json=claimed, headers=OPERATOR)).json()
+    unknown = await client.get("/alerts/alerts", params={"status": "odd"}, headers=VIEWER)
+
+    assert (counts.status_code, counts.json()["active"], counts.json()["warning"]) == (200, 1, 1)
+    assert taken["alert"]["status"] == "acknowledged"
+    assert taken["alert"]["acknowledged_by"].startswith("user:")
+    assert unknown.json()["code"] == "alerts.status_unknown"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start": "0001-01-01T00:00:00Z"},
+        {"end": "9999-12-31T23:59:59-14:00"},
+        {"start": "2026-01-01T00:00:00"},
+    ],
+)
+async def test_times_beyond_all_sums_are_refused(client, change):
+    asked = {
+        "rule": {"name": "x", "condition": too_hot()},
+        "start": "2026-01-01T00:00:00Z",
+        "end": "2026-01-02T00:00:00Z",
+        **change,
+    }
+    answer = await client.post("/alerts/rules/backtest", json=asked, headers=VIEWER)
+
+    assert answer.status_code == 422
