@@ -30,6 +30,7 @@ from iotistic.entrypoints.control.process import run_loops
 from iotistic.entrypoints.control.rooms import ControlPlane, Ground
 from iotistic.entrypoints.control.routes import control_router
 from iotistic.entrypoints.control.settings import ControlSettings, made_secrets
+from iotistic.entrypoints.edge import EdgeSettings, add_edge
 from iotistic.entrypoints.sharing import Checks, live_hub
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
@@ -81,6 +82,7 @@ class ApiSettings(
     RedisSettings,
     MetricsAccessSettings,
     ControlSettings,
+    EdgeSettings,
 ):
     """Settings of the API process."""
 
@@ -135,6 +137,7 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
             metrics_access=settings.metrics_access,
         )
         add_control(app, control)
+        add_edge(app, settings)
         stopping = asyncio.Event()
         working = asyncio.create_task(run_loops(serving_loops(control), stopping))
         stack.push_async_callback(_finish, working, stopping)
