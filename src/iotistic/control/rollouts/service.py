@@ -29,6 +29,7 @@ from iotistic.control.rollouts.model import (
     NothingToRollOut,
     Part,
     PartState,
+    RolloutInvalid,
     RolloutState,
     RolloutUnknown,
     WrongState,
@@ -91,7 +92,7 @@ class RolloutService:
     async def create(self, asked: Asked, *, by: str, scope: Scope) -> Rollout:
         """Make a rollout, which begins at once if its policy lets it.
 
-        Raises NobodySelected, TooManyDevices, TagsUnavailable, NothingToRollOut.
+        Raises NobodySelected, TooManyDevices, TagsUnavailable, NothingToRollOut, RolloutInvalid.
         """
         plan, known = await self._plan(asked.change, asked.selection, scope)
         takes_part = [one for one in plan.devices if one.outcome in (Outcome.READY, Outcome.WAITS)]
@@ -117,7 +118,10 @@ class RolloutService:
         parts = _parts(rollout, plan, known)
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
-                await self._keep(db, rollout, parts)
+                try:
+                    await self._keep(db, rollout, parts)
+                except asyncpg.DataError as exc:  # NUL, half a surrogate
+                    raise RolloutInvalid(f"the rollout cannot be stored: {exc}") from exc
         log.info("rollout.created", rollout_id=str(rollout_id), devices=len(takes_part), by=by)
         self._changed()
         return rollout

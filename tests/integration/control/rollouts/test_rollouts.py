@@ -7,7 +7,13 @@ from rollout_builders import TO_TWO, content, garbage
 
 from iotistic.control.access.model import Scope
 from iotistic.control.rollouts.beginning import CHANGE
-from iotistic.control.rollouts.model import NothingToRollOut, PartState, RolloutState, WrongState
+from iotistic.control.rollouts.model import (
+    NothingToRollOut,
+    PartState,
+    RolloutInvalid,
+    RolloutState,
+    WrongState,
+)
 from iotistic.control.rollouts.preview import Outcome
 from iotistic.control.rollouts.selection import Selection
 from iotistic.control.rollouts.signals import DecisionKind
@@ -226,6 +232,14 @@ async def test_what_every_device_has_already_is_no_rollout(site):
         await site.make(devices)
 
     assert refused.value.fields["refusals"] == {"rollout.already_there": 2}
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800"])
+async def test_a_change_that_no_database_takes_is_refused(site, text):
+    device = await site.device()
+
+    with pytest.raises(RolloutInvalid):
+        await site.make([device], {"kind": "config", "config": {"note": text}})
 
 
 async def test_several_loops_begin_with_each_device_once(site):
