@@ -12,6 +12,7 @@ import httpx2
 from iotistic.control.access.addresses import ClientAddresses
 from iotistic.control.access.model import ROLE_PERMISSIONS, ApiKeyPrincipal, Role
 from iotistic.control.access.rules import Gate, install_gate
+from iotistic.control.audit.port import NO_TRAIL
 from iotistic.control.devices.keys import make_api_key
 from iotistic.control.devices.service import DeviceKeySettings, DeviceService
 from iotistic.control.devices.source import FleetDeviceSource
@@ -84,11 +85,11 @@ class Said:
 class JobCloud:
     """What runs, and its services."""
 
-    def __init__(self, pool, clock=None, *, allowance=None, **settings):
+    def __init__(self, pool, clock=None, *, allowance=None, trail=NO_TRAIL, **settings):
         self.pool, self.clock, self.broker = pool, clock or HandClock(), Said()
         self.settings = JobDeskSettings(**settings)
         self.devices = DeviceService(pool, DeviceKeySettings(), clock=self.clock)
-        self.jobs = JobService(pool, self.settings, clock=self.clock, allowance=allowance)
+        self.jobs = JobService(pool, self.settings, clock=self.clock, allowance=allowance, trail=trail)
         self.reports = DeviceJobs(pool, self.settings, clock=self.clock)
         self.updates = JobUpdates(self.reports, self.broker, clock=self.clock)
         self.keeper = self.another_keeper()
@@ -98,7 +99,7 @@ class JobCloud:
         attempts = FailedAttempts(limit=100_000)
         sources = {"callers": Roles(), "devices": FleetDeviceSource(self.devices)}
         install_gate(self.app, Gate(addresses=ClientAddresses(), attempts=attempts, **sources))
-        catalogue = Catalogue(pool, clock=self.clock)
+        catalogue = Catalogue(pool, clock=self.clock, trail=trail)
         for router in (
             template_router(catalogue),
             handler_router(catalogue),

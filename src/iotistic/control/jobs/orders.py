@@ -20,7 +20,7 @@ from iotistic.control.jobs.model import (
     TemplateUnknown,
 )
 from iotistic.control.jobs.schedules import Rhythm
-from iotistic.control.jobs.selection import read_selection
+from iotistic.control.jobs.selection import read_selection, write_selection
 
 _NAMED = 20
 _FURTHEST = timedelta(days=3660)
@@ -101,6 +101,11 @@ async def make_order(db: Database, asked: Asked, *, by: Caller, now: datetime, w
         created_by=by.name,
     )
     return _timed(order, asked, read, now)
+
+
+def described(order: Order) -> dict[str, object]:
+    """Return what the audit trail keeps of an order: not its document, whose commands may hold secrets."""
+    return {"name": order.name, "template_id": order.template_id, "target": write_selection(order.selection)}
 
 
 def round_ends_at(order: Order, starts_at: datetime, ends_at: datetime | None = None) -> datetime | None:

@@ -16,9 +16,10 @@ import asyncpg
 import structlog
 
 from iotistic.contracts.jobs import ExecutionKind
+from iotistic.control.audit.port import NO_TRAIL, Trail
 from iotistic.control.jobs import rows, schedule_rows
 from iotistic.control.jobs.model import OrderInvalid, Schedule, ScheduleInvalid, ScheduleUnknown
-from iotistic.control.jobs.orders import Ordered, round_ends_at
+from iotistic.control.jobs.orders import Ordered, described, round_ends_at
 from iotistic.control.jobs.placing import Connection, open_job
 from iotistic.control.jobs.schedules import Rhythm, checked
 from iotistic.kernel.postgres.pool import database_errors
@@ -31,8 +32,8 @@ _MENDED_AT_ONCE = 100
 class Schedules:
     """What recurs."""
 
-    def __init__(self, pool: asyncpg.Pool, *, clock: Callable[[], datetime]) -> None:
-        self._pool, self._clock = pool, clock
+    def __init__(self, pool: asyncpg.Pool, *, clock: Callable[[], datetime], trail: Trail = NO_TRAIL) -> None:
+        self._pool, self._clock, self._trail = pool, clock, trail
 
     async def add(self, ordered: Ordered) -> Schedule:
         """Keep a schedule. Raises ScheduleInvalid."""
@@ -41,14 +42,19 @@ class Schedules:
             raise OrderInvalid("a schedule has a rhythm")
         first = checked(ordered.rhythm, min(now, ordered.rhythm.begins_at))
         with database_errors():
-            made = await schedule_rows.add(
-                self._pool,
-                ordered.order,
-                ordered.rhythm,
-                max_executions=ordered.max_executions,
-                next_due_at=first,
-                now=now,
-            )
+            async with self._pool.acquire() as db, db.transaction():
+                made = await schedule_rows.add(
+                    db,
+                    ordered.order,
+                    ordered.rhythm,
+                    max_executions=ordered.max_executions,
+                    next_due_at=first,
+                    now=now,
+                )
+                subject, after = ("job-schedule", made.id), described(made.order)
+                await self._trail.record(
+                    db, made.order.created_by, "job_schedule.created", subject, after=after
+                )
         log.info("job_schedule.created", schedule_id=str(made.id), by=made.order.created_by)
         return made
 
@@ -87,14 +93,19 @@ class Schedules:
                 if changed.is_active:
                     changed = replace(changed, next_due_at=_next(changed, checked(_rhythm(changed), now)))
                 await schedule_rows.save(db, changed, now)
+                named = {name: str(value) for name, value in values.items()}
+                subject = ("job-schedule", schedule_id)
+                await self._trail.record(db, by, "job_schedule.changed", subject, after=named)
         log.info("job_schedule.changed", schedule_id=str(schedule_id), by=by, is_active=changed.is_active)
         return await self.find(schedule_id)
 
     async def remove(self, schedule_id: UUID, *, by: str) -> None:
         """Remove a schedule; jobs that it made stay and go on. Raises ScheduleUnknown."""
         with database_errors():
-            if not await schedule_rows.remove(self._pool, schedule_id):
-                raise ScheduleUnknown(id=str(schedule_id))
+            async with self._pool.acquire() as db, db.transaction():
+                if not await schedule_rows.remove(db, schedule_id):
+                    raise ScheduleUnknown(id=str(schedule_id))
+                await self._trail.record(db, by, "job_schedule.removed", ("job-schedule", schedule_id))
         log.info("job_schedule.removed", schedule_id=str(schedule_id), by=by)
 
     async def standing(self) -> Mapping[str, Any]:

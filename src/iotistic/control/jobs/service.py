@@ -9,6 +9,7 @@ import structlog
 
 from iotistic.contracts.jobs import ExecutionKind, JobStatus
 from iotistic.control.access.model import Caller
+from iotistic.control.audit.port import NO_TRAIL, Trail
 from iotistic.control.jobs import part_rows, rows, settling
 from iotistic.control.jobs.arrivals import cancelled
 from iotistic.control.jobs.model import (
@@ -21,7 +22,7 @@ from iotistic.control.jobs.model import (
     Schedule,
     TargetKind,
 )
-from iotistic.control.jobs.orders import Allowance, Asked, Everything, Ordered, make_order
+from iotistic.control.jobs.orders import Allowance, Asked, Everything, Ordered, described, make_order
 from iotistic.control.jobs.part_rows import PartRow
 from iotistic.control.jobs.placing import Connection, open_job
 from iotistic.control.jobs.rows import Wanted
@@ -46,10 +47,11 @@ class JobService:
         *,
         clock: Callable[[], datetime],
         allowance: Allowance | None = None,
+        trail: Trail = NO_TRAIL,
     ) -> None:
-        self._pool, self._settings, self._clock = pool, settings, clock
+        self._pool, self._settings, self._clock, self._trail = pool, settings, clock, trail
         self._allowance = allowance or Everything()
-        self.schedules = Schedules(pool, clock=clock)
+        self.schedules = Schedules(pool, clock=clock, trail=trail)
 
     async def execute(self, asked: Asked, *, by: Caller) -> Job | Schedule:
         """Start a job, or let it wait for its time; one that recurs becomes a schedule.
@@ -65,8 +67,10 @@ class JobService:
             async with self._pool.acquire() as db, db.transaction():
                 job = await self._start(db, ordered)
                 found = await rows.find(db, job.id)
-        if found is None:
-            raise JobUnknown(id=str(job.id))
+                if found is None:
+                    raise JobUnknown(id=str(job.id))
+                after = {**described(ordered.order), "devices": found.summary.total}
+                await self._trail.record(db, by, "job.created", ("job", job.id), after=after)
         log.info("job.created", job_id=str(found.id), by=by.name, devices=found.summary.total)
         return found
 
@@ -172,6 +176,9 @@ class JobService:
                     raise JobUnknown(id=str(job_id))
                 if not done:
                     raise JobOver(f"the job is over: {found.status}", status=found.status)
+                await self._trail.record(
+                    db, by, "job.cancelled", ("job", job_id), details={"name": found.order.name}
+                )
         log.info("job.cancelled", job_id=str(job_id), by=by.name)
         return found
 
@@ -188,6 +195,8 @@ class JobService:
                     raise JobOver(f"the job is over on this device: {held.part.status}")
                 await part_rows.save(db, held, cancelled(held.part, now, _CANCELED.format(by=by.name)))
                 await settling.settle(db, job_id, now)
+                details = {"device_uuid": str(device)}
+                await self._trail.record(db, by, "job.part_cancelled", ("job", job_id), details=details)
         log.info("job.part_cancelled", job_id=str(job_id), device_uuid=str(device), by=by.name)
         return await self.part(job_id, device, by=by)
 
@@ -204,6 +213,9 @@ class JobService:
                         f"the job is {found.status}", hint="cancel it first", status=found.status
                     )
                 await rows.remove(db, job_id)
+                await self._trail.record(
+                    db, by, "job.removed", ("job", job_id), before=described(found.order)
+                )
         log.info("job.removed", job_id=str(job_id), by=by.name)
 
     async def _ordered(self, asked: Asked, by: Caller) -> Ordered:
