@@ -56,7 +56,7 @@ CREATE VIEW device_reports AS
 -- Tags. ------------------------------------------------------------------------------------------------------
 
 CREATE TABLE tag_definitions (
-    key            text PRIMARY KEY CHECK (key ~ '^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$'),
+    key            text PRIMARY KEY CHECK (key ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$'),
     description    text NOT NULL DEFAULT '' CHECK (length(description) <= 1000),
     -- NULL: any value.
     allowed_values text[] CHECK (cardinality(allowed_values) > 0),
@@ -69,7 +69,7 @@ CREATE TABLE tag_definitions (
 -- A key needs no definition; one that has a definition keeps to it.
 CREATE TABLE device_tags (
     device_uuid uuid NOT NULL REFERENCES fleet_devices ON DELETE CASCADE,
-    key         text NOT NULL CHECK (key ~ '^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$'),
+    key         text NOT NULL CHECK (key ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$'),
     value       text NOT NULL CHECK (length(value) <= 255),
     set_at      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (device_uuid, key)

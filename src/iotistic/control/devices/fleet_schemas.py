@@ -17,7 +17,7 @@ _NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
 Named = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_NO_CONTROLS)]
 Described = Annotated[str, StringConstraints(max_length=255, pattern=_NO_CONTROLS)]
 Uuids = Annotated[list[Annotated[str, Field(max_length=40)]], Field(min_length=1, max_length=MOST_AT_ONCE)]
-TagKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
+TagKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 TagValue = Annotated[str, StringConstraints(max_length=255, pattern=_NO_CONTROLS)]
 
 

@@ -15,7 +15,7 @@ from iotistic.control.tags.service import Change, TagResult, TagService
 
 _Reader = Annotated[Caller, requires(Permission.DEVICE_READ)]
 _Writer = Annotated[Caller, requires(Permission.DEVICE_WRITE)]
-_Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
+_Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 _Tags = Annotated[dict[TagKey, TagValue], Field(max_length=MOST_TAGS)]
 
 
@@ -95,7 +95,7 @@ def _add_tags(router: APIRouter, tags: TagService) -> None:
         change = Change(tags=asked.wanted(), replaces=True)
         return {"tags": await tags.change(visible(caller, parse_uuid(uuid)), change, by=caller)}
 
-    @router.delete("/devices/{uuid}/tags/{key:path}")
+    @router.delete("/devices/{uuid}/tags/{key}")
     async def remove_tag(caller: _Writer, uuid: str, key: _Key) -> dict[str, Any]:
         """Take a tag off."""
         change = Change(tags={}, removed=frozenset({key}))
@@ -123,13 +123,13 @@ def _add_definitions(router: APIRouter, tags: TagService) -> None:
         await tags.define(asked.definition(asked.key))
         return _shown(asked.definition(asked.key))
 
-    @router.put("/tags/definitions/{key:path}", dependencies=[requires(Permission.DEVICE_WRITE)])
+    @router.put("/tags/definitions/{key}", dependencies=[requires(Permission.DEVICE_WRITE)])
     async def redefine(key: _Key, asked: DefinitionShape) -> dict[str, Any]:
         """Replace a definition; refused while devices have other values."""
         await tags.redefine(asked.definition(key))
         return _shown(asked.definition(key))
 
-    @router.delete("/tags/definitions/{key:path}", dependencies=[requires(Permission.DEVICE_WRITE)])
+    @router.delete("/tags/definitions/{key}", dependencies=[requires(Permission.DEVICE_WRITE)])
     async def undefine(key: _Key) -> dict[str, str]:
         """Forget a definition; refused while devices have the tag."""
         await tags.undefine(key)
@@ -140,7 +140,7 @@ def _add_definitions(router: APIRouter, tags: TagService) -> None:
         """The keys in use."""
         return {"keys": await tags.keys()}
 
-    @router.get("/tags/values/{key:path}", dependencies=[requires(Permission.DEVICE_READ)])
+    @router.get("/tags/values/{key}", dependencies=[requires(Permission.DEVICE_READ)])
     async def values(key: _Key) -> dict[str, Any]:
         """The values of a key, with how many devices have each."""
         found = await tags.values(key)
