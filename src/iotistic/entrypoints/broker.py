@@ -156,7 +156,7 @@ async def _listen(server: MosquittoServer) -> None:
     """Restart Mosquitto when another container asks for it, which cannot signal it; runs until cancelled."""
     while True:
         await asyncio.sleep(_WISH_LOOK_EVERY_S)
-        if server.restart_asked:
+        if server.restart_wished:
             server.ask_restart("the broker's accounts have changed")
 
 

@@ -110,7 +110,7 @@ class BrokerKeeper:
         try:
             while not self._stopping.is_set():
                 self._changed.clear()
-                await self._rest(await self.keep())
+                await self._rest(min(await self.keep(), _LOOK_EVERY_S))
                 await holder.execute("SELECT 1")  # a lock is held as long as its connection lives
         finally:
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):

@@ -2,6 +2,7 @@
 
     accounts.passwords, accounts.acl   what is wanted, written while the broker runs
     accounts.in-force                  digest of what the running broker was started with
+    ready                              the broker serves: a signal before that would fail its start
     restart                            somebody asks for a start, for a broker that is out of their sight
 
 Mosquitto reads passwords and rules again at SIGHUP only, which crashes it later (docs/decisions/0003). So a
@@ -22,6 +23,7 @@ class AccountFiles:
         self._passwords = folder / "accounts.passwords"
         self._acl = folder / "accounts.acl"
         self._in_force = folder / "accounts.in-force"
+        self._ready = folder / "ready"
         self._restart = folder / "restart"
 
     @property
@@ -45,8 +47,18 @@ class AccountFiles:
 
     def started_with(self, passwords: str, acl: str) -> None:
         """Note what the broker is started with; a wish for a start is fulfilled by that."""
+        self._ready.unlink(missing_ok=True)
         write_atomic(self._in_force, _digest(passwords, acl), owner=self._owner)
         self._restart.unlink(missing_ok=True)
+
+    def note_ready(self) -> None:
+        """Note that the broker that was started serves."""
+        write_atomic(self._ready, "", owner=self._owner)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the last start is over."""
+        return self._ready.exists()
 
     def ask_restart(self) -> None:
         """Leave the wish for a start."""

@@ -62,9 +62,9 @@ class BrokerControl:
     def ask_restart(self) -> bool:
         """Let the broker save and end, and be started by whoever keeps it, with all files made anew.
 
-        Return False when none runs: the next start reads the files anyway.
+        Return False when none runs, or one is just being started: ask again, unless that start has read the files.
         """
-        if running_broker(self._files) is None:
+        if running_broker(self._files) is None or not self.accounts.is_ready:
             return False
         self.accounts.ask_restart()
         return self._signal(signal.SIGTERM)

@@ -105,6 +105,11 @@ class MosquittoServer:
         return self._restart_asked or self._folder.accounts.is_restart_asked
 
     @property
+    def restart_wished(self) -> bool:
+        """Whether another process asks for a start, and the last one is over."""
+        return self._folder.accounts.is_restart_asked and self._folder.accounts.is_ready
+
+    @property
     def process(self) -> asyncio.subprocess.Process:
         """The running child. Raises BrokerNotStarted before `start`."""
         if self._process is None:
@@ -161,6 +166,7 @@ class MosquittoServer:
         self._log = BrokerLog(reading, config=self.config, on_device=self._admitted)
         self._log.start()
         await self._ready(within_s)
+        self._folder.accounts.note_ready()
         return self.endpoints
 
     async def stop(self) -> None:
