@@ -7,19 +7,11 @@ from uuid import UUID
 
 import asyncpg
 
-from iotistic.control.devices.repository import Database
-from iotistic.control.presence import repository as presence_rows
-from iotistic.control.presence.model import Transition
-from iotistic.control.rollouts.signals import Decision, DecisionKind
-from iotistic.control.why.facts import PresenceFacts
-from iotistic.control.why.port import About, Decisions
+from iotistic.control.presence.model import Journal, Transition
 from iotistic.kernel.mqtt.client import MqttClient
 from iotistic.kernel.postgres.pool import database_errors
 
 _PUBACK_WITHIN_S = 10.0
-_ABOUT = {
-    DecisionKind.ROLLED_BACK: About.ROLLED_BACK,
-}
 
 
 class ServicePublisher:
@@ -52,7 +44,7 @@ class Tagged:
 
 
 class Seen:
-    """When devices gave a sign of life last, for alerts; whether they are there, for `why`."""
+    """When devices gave a sign of life last, for alerts."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -65,51 +57,14 @@ class Seen:
             )
         return {row["device_uuid"]: row["seen_at"] for row in rows}
 
-    async def presence(self, db: Any, uuid: str, now: datetime) -> PresenceFacts | None:
-        """Return whether a device is there; None when no lease of it was ever kept."""
-        _ = now
-        standing = await presence_rows.find(db, uuid)
-        if standing is None:
-            return None
-        return PresenceFacts(
-            is_online=standing.is_online, since=standing.changed_at, last_seen=standing.seen_at
-        )
-
 
 class PresenceJournal:
-    """Writes comings and goings down as decisions, in the transaction that makes them."""
+    """Lets several hear of comings and goings, in the transaction that makes them."""
 
-    def __init__(self, decisions: Decisions) -> None:
-        self._decisions = decisions
+    def __init__(self, *listeners: Journal) -> None:
+        self._listeners = listeners
 
     async def note(self, db: Any, transitions: Sequence[Transition]) -> None:
-        """Note goings: why a device is offline is what people ask."""
-        for one in transitions:
-            if not one.is_online:
-                await self._decisions.decided(
-                    db,
-                    About.OFFLINE,
-                    f"presence.{one.reason}",
-                    device=one.device_uuid,
-                    facts={"epoch": one.epoch},
-                    source="presence",
-                )
-
-
-class RolloutDecisions:
-    """Writes down what rollouts decide."""
-
-    def __init__(self, decisions: Decisions) -> None:
-        self._decisions = decisions
-
-    async def record(self, db: Database, decisions: Sequence[Decision]) -> None:
-        """Write them in the transaction in which they take effect."""
-        for one in decisions:
-            await self._decisions.decided(
-                db,
-                _ABOUT.get(one.kind, About.NOT_UPDATED),
-                one.code,
-                device=None if one.device_uuid is None else str(one.device_uuid),
-                facts={"rollout": str(one.rollout_id), "reason": one.reason, "by": one.by, **one.facts},
-                source="rollouts",
-            )
+        """Tell each; an error of one undoes the transition."""
+        for listener in self._listeners:
+            await listener.note(db, transitions)

@@ -14,6 +14,7 @@ from iotistic.control.access.addresses import ClientAddresses
 from iotistic.control.access.rules import Gate
 from iotistic.control.accounts.desk import AccountDesk, utc_now
 from iotistic.control.audit.events import EventLog
+from iotistic.control.audit.presence_events import PresenceEvents
 from iotistic.control.audit.trail import AuditTrail
 from iotistic.control.broker.desk import BrokerDesk
 from iotistic.control.devicemetrics.recorder import MetricsRecorder
@@ -33,15 +34,10 @@ from iotistic.control.provisioning.registration import Registrar
 from iotistic.control.provisioning.registration import Surroundings as RegistrationAround
 from iotistic.control.rollouts.signals import Surroundings as RolloutAround
 from iotistic.control.states.service import StateService
+from iotistic.control.why.notes import PresenceNotes, RolloutNotes
 from iotistic.control.why.records import DecisionRecords
 from iotistic.entrypoints.control.authority import certifier
-from iotistic.entrypoints.control.bridges import (
-    PresenceJournal,
-    RolloutDecisions,
-    Seen,
-    ServicePublisher,
-    Tagged,
-)
+from iotistic.entrypoints.control.bridges import PresenceJournal, Seen, ServicePublisher, Tagged
 from iotistic.entrypoints.control.operator import OperatorOr
 from iotistic.entrypoints.control.settings import ControlSettings
 from iotistic.kernel.home import Home
@@ -95,7 +91,9 @@ class ControlPlane:
         accounts = AccountDesk.of(pool, settings, ClientAddresses.of(settings), trail=trail, clock=clock)
         licences = LicenceService(pool, settings, trail=trail, clock=clock)
         devices = DeviceService(pool, settings, decisions=decisions, trail=trail, clock=clock)
-        presence = Presence(pool, settings, journal=PresenceJournal(decisions))
+        presence = Presence(
+            pool, settings, journal=PresenceJournal(PresenceNotes(decisions), PresenceEvents())
+        )
         attendance = PresenceAttendance(presence)
         broker = BrokerDesk.of(pool, settings, ground.publisher, clock=clock)
         states = StateService(
@@ -133,7 +131,7 @@ class ControlPlane:
             broker=broker,
             jobs=JobService(pool, settings, clock=clock, allowance=licences),
             rollout_around=RolloutAround(
-                announcer=broker.announcer, tags=tagged, decisions=RolloutDecisions(decisions)
+                announcer=broker.announcer, tags=tagged, decisions=RolloutNotes(decisions)
             ),
             tagged=tagged,
             seen=Seen(pool),

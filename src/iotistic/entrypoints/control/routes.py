@@ -42,6 +42,7 @@ from iotistic.control.states.operator_routes import target_router
 from iotistic.control.states.routes import device_state_router
 from iotistic.control.tags.routes import tag_router
 from iotistic.control.tags.service import TagService
+from iotistic.control.why.providers import LeasePresence, RolloutPart
 from iotistic.control.why.routes import why_router
 from iotistic.control.why.service import WhyService
 from iotistic.entrypoints.control.loops import alert_sources
@@ -131,7 +132,14 @@ def _records(control: ControlPlane) -> Iterator[APIRouter]:
     stream = EventStream(pool)
     yield event_router(stream)
     yield audit_router(stream, pool)
-    yield why_router(WhyService(pool, settings, presence=control.seen, clock=control.ground.clock))
+    why = WhyService(
+        pool,
+        settings,
+        presence=LeasePresence(),
+        providers=[RolloutPart()],
+        clock=control.ground.clock,
+    )
+    yield why_router(why)
 
 
 def _caller_name(request: Request) -> str:
