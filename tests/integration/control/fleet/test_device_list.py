@@ -48,7 +48,7 @@ async def test_a_device_shows_what_it_is_and_what_it_reported(fleet):
     [
         ({}, ["Alpha", "beta", "Gamma 100%"]),
         ({"q": "ALPH"}, ["Alpha"]),
-        ({"q": "0%"}, ["Gamma 100%"]),
+        ({"q": "00%"}, ["Gamma 100%"]),
         ({"q": "_"}, []),
         ({"q": "BE"}, ["beta"]),
         ({"q": "et"}, []),
