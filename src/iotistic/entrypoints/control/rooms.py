@@ -129,7 +129,7 @@ class ControlPlane:
             provisioning_keys=keys,
             registrar=Registrar(pool, around, clock=clock),
             broker=broker,
-            jobs=JobService(pool, settings, clock=clock, allowance=licences),
+            jobs=JobService(pool, settings, clock=clock, allowance=licences, trail=trail),
             rollout_around=RolloutAround(
                 announcer=broker.announcer, tags=tagged, decisions=RolloutNotes(decisions)
             ),

@@ -111,7 +111,7 @@ def _fleet(control: ControlPlane) -> Iterator[APIRouter]:
 def _work(control: ControlPlane) -> Iterator[APIRouter]:
     ground = control.ground
     pool, settings, clock = ground.pool, ground.settings, ground.clock
-    catalogue = Catalogue(pool, clock=clock)
+    catalogue = Catalogue(pool, clock=clock, trail=control.trail)
     yield template_router(catalogue)
     yield handler_router(catalogue)
     yield schedule_router(control.jobs)
