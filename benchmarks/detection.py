@@ -1,73 +1,32 @@
 """How good the anomaly detector is on labelled streams, what a sample costs, and how wide its plateaus are.
 
 Scores need `NAB_DATA` (see detection_data.py); cost is measured without. Thresholds are the frozen ones of
-detection.json. `reference` is a Z-score over the last 800 values on the same data in the same run, for a
-plateau the figure with the constants as they are.
+detection.json. `reference` is a Z-score over the last 800 values on the same data in the same run; for a peer
+and for a plateau the detector as it is. With `--report` it writes pages that show every series.
 """
 
-import json
 import math
 import random
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from benchmarks.detection_data import (
-    LabelledData,
-    LabelledDataMissing,
-    Rows,
-    Scores,
-    as_scores,
-    labelled_data,
-)
+from benchmarks.detection_compare import compare
+from benchmarks.detection_data import LabelledData, LabelledDataMissing, Rows, Scores, labelled_data
+from benchmarks.detection_feed import CHOSEN, judged
+from benchmarks.detection_pages import Material, write
+from benchmarks.detection_peers import Scoring, ZScore
+from benchmarks.detection_plateaus import Plateau, plateaus
+from benchmarks.detection_story import stories
 from benchmarks.framework import Report, at_least, at_most
-from iotistic.detection import DEFAULTS, Constants, Detector
+from iotistic.detection import Detector
 from iotistic.detection.bank import Bank
 
-CHOSEN: dict[str, float] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-FACTORS = (0.5, 0.7, 1.4, 2.0)
-SCALED = ("profile_gain", "forget", "mean_gain", "level_gain", "gauge_gain", "warm_up", "mute")
-SLOTS = ((24,), (12, 48), (24, 48, 96), (16, 36, 72), (12, 24, 48, 96, 144))
-CAPS = ((0.25,), (0.1, 0.2, 0.4), (0.2, 0.3), (0.15, 0.3, 0.6))
-RAW = ("hold", "steady_window", "steady_weight")
+WRITES_PAGES = True
 BANK_STREAMS = 1000
-
-
-class Scoring(Protocol):
-    """What gives two scores for a value."""
-
-    def update(self, t: float, value: float) -> tuple[float, float]:
-        """Return alert score and raw score."""
-        ...
-
-
-class ZScore:
-    """The peer: distance from the mean of the last 800 values, in their standard deviations."""
-
-    def __init__(self) -> None:
-        self.window: deque[float] = deque(maxlen=800)
-        self.total = self.squares = self.origin = 0.0
-
-    def update(self, _t: float, value: float) -> tuple[float, float]:
-        """Return the Z-score twice."""
-        if not self.window:
-            self.origin = value
-        x, count = value - self.origin, len(self.window)
-        mean = self.total / max(count, 1)
-        variance = self.squares / max(count, 1) - mean * mean
-        score = abs(x - mean) / math.sqrt(variance) if count > DEFAULTS.warm_up and variance > 0 else 0.0
-        if count == self.window.maxlen:
-            self.total -= self.window[0]
-            self.squares -= self.window[0] ** 2
-        self.window.append(x)
-        self.total += x
-        self.squares += x * x
-        return score, score
+THRESHOLDS = (CHOSEN["threshold"], CHOSEN["raw_threshold"])
+FORECASTS = "What a trained LSTM adds, alone and in the ensemble, is measured by `iotistic bench forecast`."
 
 
 def run(quick: bool, report: Report) -> None:
@@ -75,12 +34,32 @@ def run(quick: bool, report: Report) -> None:
     try:
         data = labelled_data()
     except LabelledDataMissing as missing:
-        report.progress(f"[bold]no scores[/bold]: {missing}; {missing.hint}")
+        why = f"{missing}; {missing.hint}"
+        report.progress(f"[bold]no scores[/bold]: {why}")
+        _show(report, Material(THRESHOLDS, report.results, missing=why))
         return
     report.progress(f"{len(data.rows)} labelled series, {data.samples:,} samples")
     alerts, raws = _scores(report, data)
-    if not quick:
-        _plateaus(report, data, alerts, raws)
+    standings = [] if quick else compare(report, data)
+    beside: list[Plateau] = plateaus(report, data, alerts, raws) if report.plateaus else []
+    report.progress(FORECASTS)
+    notes = [FORECASTS]
+    if quick:
+        notes.append("Other detectors were not run: they are without --quick.")
+    if not beside:
+        notes.append(
+            "Plateaus of the constants were not measured: they are with --plateaus, which takes minutes."
+        )
+    if report.pages:
+        report.progress("drawing every series")
+        told = stories(data, CHOSEN["threshold"])
+        _show(report, Material(THRESHOLDS, report.results, told, standings, beside, notes))
+
+
+def _show(report: Report, material: Material) -> None:
+    if report.pages:
+        size = write(report.pages, material)
+        report.progress(f"pages: {Path(report.pages) / 'index.html'} ({size / 1e6:.1f} MB in all)")
 
 
 def _cost(report: Report) -> None:
@@ -111,18 +90,10 @@ def _us_per_sample(detector: Scoring, rows: Rows) -> float:
     return (time.process_time() - began) / len(rows) * 1e6
 
 
-def _judged(data: LabelledData, make: Callable[[], Scoring]) -> tuple[Scores, Scores]:
-    pairs: dict[str, list[tuple[float, float]]] = {}
-    for name, rows in data.rows.items():
-        update = make().update
-        pairs[name] = [update(t, value) for t, value in rows]
-    return as_scores(pairs)
-
-
 def _scores(report: Report, data: LabelledData) -> tuple[Scores, Scores]:
     """Report all scores at the frozen thresholds; the peer has the best of its own."""
-    alerts, raws = _judged(data, Detector)
-    peer, _ = _judged(data, ZScore)
+    alerts, raws = judged(data, Detector)
+    peer, _ = judged(data, ZScore)
     threshold, raw_threshold = CHOSEN["threshold"], CHOSEN["raw_threshold"]
     report.add("NAB standard", data.nab(alerts, threshold), "", reference=data.nab(peer), goal=at_least(76))
     report.add("NAB standard, best threshold", data.nab(alerts), "", reference=data.nab(peer))
@@ -139,35 +110,3 @@ def _scores(report: Report, data: LabelledData) -> tuple[Scores, Scores]:
     report.add("event F1, raw", data.event_f1(raws, raw_threshold), "", reference=peer_f1)
     report.add("VUS-PR", data.vus_pr(raws), "", reference=data.vus_pr(peer), goal=at_least(0.32))
     return alerts, raws
-
-
-def _plateaus(report: Report, data: LabelledData, alerts: Scores, raws: Scores) -> None:
-    """Report the figures beside each constant: wide plateaus are what makes them fit other data."""
-    middle, vus = data.halves(alerts)[0], data.vus_pr(raws)
-    for factor in FACTORS:
-        threshold = CHOSEN["threshold"] * factor
-        report.add(f"NAB, threshold {threshold:.3g}", data.nab(alerts, threshold), "", reference=middle)
-    for title, constants in _variants():
-        varied, _ = _judged(data, lambda one=constants: Detector(one))
-        report.add(f"halves, {title}", data.halves(varied)[0], "", reference=middle)
-    for name in RAW:
-        for factor in FACTORS:
-            constants = _scaled(name, factor)
-            _, varied = _judged(data, lambda one=constants: Detector(one))
-            title = f"VUS-PR, {name} {getattr(constants, name):.3g}"
-            report.add(title, data.vus_pr(varied), "", reference=vus)
-
-
-def _variants() -> list[tuple[str, Constants]]:
-    found = [
-        (f"{name} {getattr(one, name):.3g}", one)
-        for name in SCALED
-        for one in (_scaled(name, factor) for factor in FACTORS)
-    ]
-    found += [(f"slots {slots}", replace(DEFAULTS, slots=slots)) for slots in SLOTS]
-    return found + [(f"caps {caps}", replace(DEFAULTS, caps=caps)) for caps in CAPS]
-
-
-def _scaled(name: str, factor: float) -> Constants:
-    value = getattr(DEFAULTS, name) * factor
-    return replace(DEFAULTS, **{name: round(value) if isinstance(getattr(DEFAULTS, name), int) else value})

@@ -25,6 +25,8 @@ Rows = list[tuple[float, float]]
 SPLITS = 24
 SITES = ("exchange-4", "6005", "t4013")
 """Series with one of these in their id come from one site: a split keeps them together."""
+LEAST_SITES = 2
+HINT = "set NAB_DATA to a folder with score.py, dev/labels.json and dev/series/*.csv"
 
 
 class LabelledDataMissing(Unavailable):
@@ -39,6 +41,11 @@ class LabelledData:
     def __init__(self, folder: Path) -> None:
         self.scorer = _module(folder / "score.py")
         self.series = self.scorer.load_data(str(folder / "dev"))
+        if len({site(one.id) for one in self.series}) < LEAST_SITES:
+            raise LabelledDataMissing(
+                f"NAB_DATA: {folder / 'dev' / 'labels.json'} names too few series: halves need {LEAST_SITES} sites",
+                hint=HINT,
+            )
         self.rows = {one.id: _read(folder / "dev" / "series" / f"{one.id}.csv") for one in self.series}
         self._halves = [
             (self.scorer.Nab(one, "standard"), self.scorer.Nab(other, "standard"))
@@ -90,15 +97,14 @@ class LabelledData:
 def labelled_data() -> LabelledData:
     """Return the data that `NAB_DATA` names; LabelledDataMissing when it is not there."""
     given = os.environ.get("NAB_DATA")
-    hint = "set NAB_DATA to a folder with score.py, dev/labels.json and dev/series/*.csv"
     if not given:
         raise LabelledDataMissing(
-            "NAB_DATA is not set: the labelled streams are not in the repository", hint=hint
+            "NAB_DATA is not set: the labelled streams are not in the repository", hint=HINT
         )
     folder = Path(given)
     for part in (folder / "score.py", folder / "dev" / "labels.json"):
         if not part.is_file():
-            raise LabelledDataMissing(f"NAB_DATA: there is no {part}", hint=hint)
+            raise LabelledDataMissing(f"NAB_DATA: there is no {part}", hint=HINT)
     return LabelledData(folder)
 
 
@@ -114,10 +120,17 @@ def site(name: str) -> str:
 
 
 def _read(path: Path) -> Rows:
+    if not path.is_file():
+        raise LabelledDataMissing(f"NAB_DATA: there is no {path}", hint=HINT)
     with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        next(rows)
-        return [(_seconds(stamp), float(value)) for stamp, value in rows]
+        lines = csv.reader(file)
+        next(lines, None)
+        try:
+            return [(_seconds(stamp), float(value)) for stamp, value in lines]
+        except ValueError as exc:
+            raise LabelledDataMissing(
+                f"NAB_DATA: {path}, line {lines.line_num}: {exc}", hint="each line is timestamp,value"
+            ) from exc
 
 
 def _seconds(stamp: str) -> float:

@@ -14,7 +14,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.detection import CHOSEN
 from benchmarks.detection_data import (
     LabelledData,
     LabelledDataMissing,
@@ -23,6 +22,7 @@ from benchmarks.detection_data import (
     labelled_data,
     site,
 )
+from benchmarks.detection_feed import CHOSEN
 from benchmarks.framework import Report, at_most
 from iotistic.detection import DEFAULTS, Constants, Detector
 from iotistic.detection.extremes import Extremes

@@ -70,6 +70,12 @@ class Report:
     """Collects the results of one benchmark and tells what is going on while it runs."""
 
     quick: bool = False
+    pages: Path | None = None
+    """Folder for pages that show what was measured; of the benchmarks that write any."""
+    plateaus: bool = False
+    """Whether to measure beside each constant as well."""
+    tables: list[Table] = field(default_factory=list)
+    """Tables to be printed after the results."""
     console: Console = field(default_factory=lambda: Console(stderr=True))
     results: list[Result] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
@@ -146,8 +152,20 @@ def benchmark_names() -> list[str]:
     )
 
 
+def writes_pages(name: str) -> bool:
+    """Say whether a benchmark writes pages to look at: its module says so itself."""
+    text = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    return "\nWRITES_PAGES = True" in text
+
+
 def run_benchmark(
-    name: str, *, quick: bool, json_path: Path | None = None, console: Console | None = None
+    name: str,
+    *,
+    quick: bool,
+    json_path: Path | None = None,
+    console: Console | None = None,
+    pages: Path | None = None,
+    plateaus: bool = False,
 ) -> Report:
     """Run `benchmarks/<name>.py`, print its table, write its JSON; raise KeyError for an unknown name.
 
@@ -157,7 +175,7 @@ def run_benchmark(
         raise KeyError(name)
     run: Callable[[bool, Report], None] = importlib.import_module(f"benchmarks.{name}").run
     configure_logging(LogSettings(log_level="warning"), process="bench")
-    report = Report(quick=quick)
+    report = Report(quick=quick, pages=pages, plateaus=plateaus)
     out = console or _wide_console()
     try:
         run(quick, report)
@@ -165,6 +183,8 @@ def run_benchmark(
         out.print(f"\n[bold]{name}[/bold]" + (" (quick)" if quick else ""))
         out.print(str(describe_machine()), highlight=False, style="dim")
         out.print(report.table())
+        for table in report.tables:
+            out.print("", table, sep="\n")
         if json_path is not None:
             report.write_json(json_path)
     return report

@@ -3,8 +3,10 @@
 import statistics
 
 import pytest
-from benchmarks.detection import CHOSEN, ZScore
 from benchmarks.detection_data import LabelledDataMissing, labelled_data
+from benchmarks.detection_feed import CHOSEN
+from benchmarks.detection_peers import ZScore
+from tests.unit.bench.labelled_folder import labelled_folder
 
 from iotistic.detection import benchmark_detector
 
@@ -45,3 +47,33 @@ def test_the_peer_is_the_distance_from_the_mean_of_the_window():
 
     expected = abs(150.0 - statistics.fmean(window)) / statistics.pstdev(window)
     assert peer.update(0.0, 150.0)[0] == pytest.approx(expected)
+
+
+def test_a_folder_without_series_says_so(monkeypatch, tmp_path):
+    labelled_folder(tmp_path, ["only"])
+    monkeypatch.setenv("NAB_DATA", str(tmp_path))
+
+    with pytest.raises(LabelledDataMissing, match="too few series"):
+        labelled_data()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("timestamp,value\n2025-03-01 00:00:00,high\n", "line 2"), ("timestamp,value\n1,2,3\n", "line 2")],
+)
+def test_a_line_that_is_no_sample_is_refused_with_its_place(monkeypatch, tmp_path, text, told):
+    labelled_folder(tmp_path, ["one", "two"])
+    (tmp_path / "dev" / "series" / "two.csv").write_text(text)
+    monkeypatch.setenv("NAB_DATA", str(tmp_path))
+
+    with pytest.raises(LabelledDataMissing, match=rf"two\.csv, {told}"):
+        labelled_data()
+
+
+def test_a_series_without_its_file_is_refused_by_name(monkeypatch, tmp_path):
+    labelled_folder(tmp_path, ["one", "two"])
+    (tmp_path / "dev" / "series" / "two.csv").unlink()
+    monkeypatch.setenv("NAB_DATA", str(tmp_path))
+
+    with pytest.raises(LabelledDataMissing, match=r"there is no .*two\.csv"):
+        labelled_data()

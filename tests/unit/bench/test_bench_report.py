@@ -3,10 +3,15 @@
 import io
 import json
 import math
+import sys
+from types import SimpleNamespace
 
 import pytest
-from benchmarks.framework import Report, at_least, at_most, percentile
+from benchmarks.framework import Report, at_least, at_most, percentile, run_benchmark
 from rich.console import Console
+from rich.table import Table
+
+from iotistic.entrypoints.cli import main
 
 
 @pytest.fixture
@@ -44,3 +49,24 @@ def test_percentiles_are_values_that_occurred():
     assert percentile(range(1, 101), 99) == 99
     assert percentile([5], 99) == 5
     assert math.isnan(percentile([], 50))
+
+
+def test_pages_are_refused_by_benchmarks_that_have_none_before_anything_runs(capsys, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "ingest", "--report", str(tmp_path / "pages")])
+
+    assert ended.value.code == 2
+    assert "with them: detection" in capsys.readouterr().err.replace("\n", " ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_its_own_is_printed_after_the_results(monkeypatch):
+    def run(_quick: bool, report: Report) -> None:
+        report.tables.append(Table("standings"))
+
+    monkeypatch.setitem(sys.modules, "benchmarks.detection", SimpleNamespace(run=run))
+    out = Console(file=io.StringIO(), width=120)
+    run_benchmark("detection", quick=True, console=out)
+
+    text = out.file.getvalue()
+    assert text.index("reference") < text.index("standings")
