@@ -11,7 +11,8 @@ from pathlib import Path
 
 from benchmarks.detection_compare import Standing, lines
 from benchmarks.detection_html import NONE, figure, html, table
-from benchmarks.detection_plateaus import Plateau, drawing
+from benchmarks.detection_plateau_plots import drawing
+from benchmarks.detection_plateaus import Plateau
 from benchmarks.detection_plots import spark
 from benchmarks.detection_series_page import page_of, series_page
 from benchmarks.detection_story import Story

@@ -5,12 +5,9 @@ are scaled as a whole, and beside that other sets are tried. What only the raw s
 rest by the mean over 24 splits.
 """
 
-import math
-from collections.abc import Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import cache
-from html import escape
 from typing import NamedTuple
 
 from benchmarks.detection_compare import processes
@@ -34,7 +31,6 @@ SCALED = (
 RAW = ("hold", "steady_window", "steady_weight")
 SLOTS = ((24,), (12, 48), (24, 48, 96), (16, 36, 72), (12, 24, 48, 96, 144))
 CAPS = ((0.25,), (0.1, 0.2, 0.4), (0.2, 0.3), (0.15, 0.3, 0.6))
-WIDTH, HEIGHT, LEFT, TOP, FOOT = 300, 130, 44, 26, 22
 
 
 class Point(NamedTuple):
@@ -47,12 +43,13 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """One constant: what is measured, its value with the constants as they are, and beside."""
+    """One constant: what is measured, its value with the constants as they are (and its spread), and beside."""
 
     name: str
     figure: str
     usual: float
     points: tuple[Point, ...]
+    spread: float = 0.0
 
 
 class _Job(NamedTuple):
@@ -65,7 +62,8 @@ class _Job(NamedTuple):
 
 def plateaus(report: Report, data: LabelledData, alerts: Scores, raws: Scores) -> list[Plateau]:
     """Measure beside each constant, report the figures, and return what is to be drawn."""
-    usual = {"halves": data.halves(alerts)[0], "VUS-PR": data.vus_pr(raws)}
+    mean, spread = data.halves(alerts)
+    usual = {"halves": mean, "VUS-PR": data.vus_pr(raws)}
     jobs = [*_scalings(), *_others()]
     report.progress(f"{len(jobs)} runs beside the constants")
     found: dict[_Job, float] = {}
@@ -82,7 +80,7 @@ def plateaus(report: Report, data: LabelledData, alerts: Scores, raws: Scores) -
             for job in jobs
             if (job.name, job.figure) == (name, figure)
         )
-        drawn.append(Plateau(name, figure, usual[figure], points))
+        drawn.append(Plateau(name, figure, usual[figure], points, spread if figure == "halves" else 0.0))
     for one in drawn:
         for point in one.points:
             report.add(f"{one.figure}, {one.name} {point.label}", point.value, "", reference=one.usual)
@@ -152,61 +150,3 @@ def _measured(constants: Constants, figure: str) -> float:
     data = _data()
     alerts, raws = judged(data, lambda: Detector(constants))
     return data.vus_pr(raws) if figure == "VUS-PR" else data.halves(alerts)[0]
-
-
-def drawing(found: Sequence[Plateau]) -> str:
-    """Return a small plot for each constant; those of one figure have one axis, so that plateaus compare."""
-    ranges: dict[str, tuple[float, float]] = {}
-    for one in found:
-        values = [one.usual, *(point.value for point in one.points)]
-        low, high = ranges.get(one.figure, (math.inf, -math.inf))
-        ranges[one.figure] = (min(low, *values), max(high, *values))
-    plots = "".join(_plot(one, *ranges[one.figure]) for one in found)
-    about = (
-        "<p>One constant changed, the others as they are; the dashed line is the figure with all as they are. "
-        "<i>halves</i>: NAB on one half with the threshold of the other, mean over 24 random splits. "
-        "Plots of one figure share an axis.</p>"
-    )
-    return f'{about}<div class="plateaus">{plots}</div>'
-
-
-def _plot(one: Plateau, low: float, high: float) -> str:
-    span = (high - low) or 1.0
-
-    def y(value: float) -> float:
-        return TOP + (HEIGHT - TOP - FOOT) * (1 - (value - low) / span)
-
-    factors = [point for point in one.points if point.factor is not None]
-    drawn = sorted([*factors, Point("as it is", 1.0, one.usual)], key=lambda point: point.factor or 0.0)
-    if not factors:
-        drawn = [*one.points]
-    places = [_place(point, number, len(drawn)) for number, point in enumerate(drawn)]
-    line = " ".join(f"{x:.1f},{y(point.value):.1f}" for x, point in zip(places, drawn, strict=True))
-    dots = "".join(_dot(x, y(point.value), point) for x, point in zip(places, drawn, strict=True))
-    scale = "".join(
-        f'<text class="left" x="{LEFT - 6}" y="{y(value) + 4:.1f}">{value:.3g}</text>'
-        for value in (low, high)
-    )
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><text class="title" x="{LEFT}" y="14">'
-        f"{escape(one.name)}: {escape(one.figure)}</text>{scale}"
-        f'<line class="usual" x1="{LEFT}" x2="{WIDTH - 6}" y1="{y(one.usual):.1f}" y2="{y(one.usual):.1f}"/>'
-        + (f'<polyline class="signal" points="{line}"/>' if factors else "")
-        + f"{dots}</svg>"
-    )
-
-
-def _place(point: Point, number: int, count: int) -> float:
-    inner = WIDTH - LEFT - 24
-    if point.factor is not None:
-        return LEFT + 10 + inner * (math.log2(point.factor) + 1) / 2
-    return LEFT + 10 + inner * number / max(count - 1, 1)
-
-
-def _dot(x: float, y: float, point: Point) -> str:
-    below = f"{point.factor:g}" if point.factor is not None else ""
-    title = f"{point.label}: {point.value:.4g}"
-    return (
-        f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(title)}</title></circle>'
-        f'<text class="row" x="{x:.1f}" y="{HEIGHT - 6}">{escape(below)}</text>'
-    )
