@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.web.client_cert import ClientCertificateProtocol
+from iotistic.kernel.web.lean_http import LeanHttpProtocol
 
 _BACKLOG = 512
 
@@ -84,7 +85,8 @@ async def serve(
     listener = _bind(host, port)
     config = uvicorn.Config(
         app,
-        http=ClientCertificateProtocol,
+        # Only a handshake shows certificates; the parser that keeps them is slower by half.
+        http=ClientCertificateProtocol if ssl_context else LeanHttpProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
