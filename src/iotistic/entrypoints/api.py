@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import asyncpg
 import structlog
+import uvloop
 from fastapi import APIRouter, FastAPI
 from pydantic import Field, SecretStr
 
@@ -23,6 +24,7 @@ from iotistic.control.access.model import Permission
 from iotistic.control.access.routing import check_routes
 from iotistic.control.access.rules import Gate, Needs, install_gate
 from iotistic.control.audit.origin import note_origins
+from iotistic.control.states.express import ExpressStates
 from iotistic.entrypoints import catalogue
 from iotistic.entrypoints.control.bridges import ServicePublisher
 from iotistic.entrypoints.control.loops import serving_loops
@@ -30,7 +32,7 @@ from iotistic.entrypoints.control.process import run_loops
 from iotistic.entrypoints.control.rooms import ControlPlane, Ground
 from iotistic.entrypoints.control.routes import control_router
 from iotistic.entrypoints.control.settings import ControlSettings, made_secrets
-from iotistic.entrypoints.edge import EdgeSettings, add_edge
+from iotistic.entrypoints.edge import VERSION, VERSION_HEADER, EdgeSettings, add_edge
 from iotistic.entrypoints.sharing import Checks, live_hub
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
@@ -100,7 +102,7 @@ def main() -> None:
     """Run until SIGTERM or SIGINT."""
     settings = load_settings(ApiSettings, **made_secrets(load_settings(HomeSettings).home))
     configure_logging(settings, process="api")
-    asyncio.run(run(settings))
+    uvloop.run(run(settings))
 
 
 async def run(settings: ApiSettings) -> None:
@@ -138,6 +140,7 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
         )
         add_control(app, control)
         add_edge(app, settings)
+        add_express(app, control)
         stopping = asyncio.Event()
         working = asyncio.create_task(run_loops(serving_loops(control), stopping))
         stack.push_async_callback(_finish, working, stopping)
@@ -177,6 +180,12 @@ def add_control(app: FastAPI, control: ControlPlane) -> None:
     app.include_router(control.broker.asking_router())
     note_origins(app, control.accounts.addresses)
     check_routes(app)
+
+
+def add_express(app: FastAPI, control: ControlPlane) -> None:
+    """Put what devices send all day in front of everything else; to be called last."""
+    said = [(VERSION_HEADER, VERSION)]
+    app.add_middleware(ExpressStates, together=control.together, base=BASE, said=said)
 
 
 def _ground(pool: asyncpg.Pool, settings: ApiSettings, publisher: "BrokerPublisher") -> Ground:

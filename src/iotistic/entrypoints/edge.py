@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from iotistic.kernel.settings import Settings
 
 VERSION_HEADER = "X-API-Version"
-_VERSION = "v1"
+VERSION = "v1"
 _PACKED_FROM = 1024  # bytes
 _LEVEL = 5
 _SHOWN = [VERSION_HEADER, "X-Request-ID", "Retry-After", "ETag"]
@@ -43,7 +43,7 @@ class VersionMiddleware:
 
         async def versioned(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).setdefault(VERSION_HEADER, _VERSION)
+                MutableHeaders(scope=message).setdefault(VERSION_HEADER, VERSION)
             await send(message)
 
         await self._app(scope, receive, versioned if scope["type"] == "http" else send)

@@ -5,7 +5,7 @@ look-up. Figures of the machine (CPU, memory, temperature) are no state; a repor
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -21,6 +21,13 @@ ONLINE, OFFLINE = "device.online", "device.offline"
 
 FOLLOWED = ("apps", "config", "version", "is_online", "os_version", "agent_version", "local_ip")
 """Fields of a report that make a device's state."""
+
+_UNCHANGED = (
+    "SELECT q.place, NOT EXISTS (SELECT FROM jsonb_each(q.fields::jsonb) said "
+    "WHERE s.fields -> said.key IS DISTINCT FROM said.value) AS is_unchanged "
+    "FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY q (uuid, fields, place) "
+    "JOIN device_states s ON s.device_uuid = q.uuid ORDER BY s.device_uuid FOR NO KEY UPDATE OF s"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +96,15 @@ class EventLog:
     def follows(self, fields: Mapping[str, Any]) -> bool:
         """Say whether a report with these fields may change the state."""
         return any(name in fields for name in FOLLOWED)
+
+    async def changing(self, db: Database, reports: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[int]:
+        """Return the places of those reports that change the state; the rows of the others are locked."""
+        followed = [
+            json.dumps({name: fields[name] for name in FOLLOWED if name in fields}) for _, fields in reports
+        ]
+        rows = await db.fetch(_UNCHANGED, [uuid for uuid, _ in reports], followed)
+        unchanged = {row["place"] - 1 for row in rows if row["is_unchanged"]}
+        return [place for place, text in enumerate(followed) if text != "{}" and place not in unchanged]
 
 
 async def _followed(db: Database, uuid: str) -> dict[str, Any]:

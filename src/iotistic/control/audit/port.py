@@ -1,6 +1,6 @@
 """What services see of the audit trail. It imports no other room, so every room may import it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -101,6 +101,13 @@ class Events(Protocol):
         """Say whether a report with these fields may be of interest at all."""
         ...
 
+    async def changing(self, db: Database, reports: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[int]:
+        """Return the places of those reports, by (device, fields), that change what is followed.
+
+        Whoever is not named does not change until the transaction ends.
+        """
+        ...
+
 
 class Silent:
     """Nobody listens."""
@@ -120,6 +127,11 @@ class Silent:
         """Return False."""
         del fields
         return False
+
+    async def changing(self, db: Database, reports: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[int]:
+        """Return none."""
+        del db, reports
+        return ()
 
 
 NO_TRAIL: Trail = Silent()

@@ -34,9 +34,13 @@ class BodyTooLarge(Invalid):
 
 async def read_json(request: Request, *, most: int = _MIB) -> Any:
     """Return the JSON of a request; `most` is in bytes, unpacked. Raises BodyInvalid, BodyTooLarge."""
-    body = _unpacked(await request.body(), request.headers.get("content-encoding", ""), most)
+    return read_body(await request.body(), request.headers.get("content-encoding", ""), most=most)
+
+
+def read_body(body: bytes, encoding: str, *, most: int = _MIB) -> Any:
+    """Return the JSON of a body that is packed as `encoding` says. Raises BodyInvalid, BodyTooLarge."""
     try:
-        return json.loads(body)
+        return json.loads(_unpacked(body, encoding, most))
     except (ValueError, RecursionError) as exc:
         raise BodyInvalid("the body is not JSON") from exc
 

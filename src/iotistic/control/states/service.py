@@ -45,6 +45,17 @@ log = structlog.get_logger()
 _FIRST = first_target()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edited:
+    """What an edit makes of a device's target: what waits then, and what is in force at once; None: as it was."""
+
+    draft: Mapping[str, Any] | None
+    in_force: Mapping[str, Any] | None = None
+
+
+Edit = Callable[[Standing], Edited]
+
+
 @dataclass(frozen=True, slots=True)
 class PollAnswer:
     """What a device is told; `document` (JSON text) is None when it has it already."""
@@ -186,19 +197,68 @@ class StateService:
         log.info("target.set", device_uuid=uuid, by=by, in_force=standing.target.version)
         return Standing(target=standing.target, draft=normal, drafted_at=now, drafted_by=by)
 
-    async def deploy(self, uuid: str, *, by: str, expected_version: int | None = None) -> Target:
+    async def edit(
+        self, uuid: str, change: Edit, *, by: str, action: str, expected_version: int | None = None
+    ) -> Standing:
+        """Change a part of a target, under its lock; returns what stands then. What is in force stays unless it differs.
+
+        Raises what `change` does, TargetInvalid, TargetTooLarge, TargetChanged, DeviceUnknown.
+        """
+        put: Target | None = None
+        try:
+            with database_errors():
+                async with self._pool.acquire() as db, db.transaction():
+                    before = await self._locked(db, uuid)
+                    _expect(expected_version, before)
+                    edited = change(before)
+                    if edited.in_force is not None and edited.in_force != before.target.content():
+                        put = await self._put(db, uuid, before, checked(edited.in_force), by)
+                        await self._note(db, uuid, "target.deployed", before.target, put)
+                    after = await self._draft(db, uuid, put or before.target, edited.draft, by)
+                    await self._trail.record(
+                        db, by, action, ("device", uuid), before=before.draft, after=after.draft
+                    )
+        except (TargetInvalid, TargetTooLarge) as exc:
+            with database_errors():
+                await self._decisions.refused(self._pool, exc, device=uuid, source="states")
+            raise
+        if put is not None:
+            await self._announce(uuid, put)
+        return after
+
+    async def _draft(
+        self, db: Database, uuid: str, target: Target, content: Mapping[str, Any] | None, by: str
+    ) -> Standing:
+        """Let something wait beside a target, or nothing."""
+        if content is None:
+            await repository.put_draft(db, uuid, None, None, None)
+            return Standing(target=target, draft=None, drafted_at=None, drafted_by=None)
+        normal, now = checked(content), self._clock()
+        make_target(normal, version=1, at=now, by=by)  # refused now if it could not be sent later
+        await repository.put_draft(db, uuid, normal, now, by)
+        return Standing(target=target, draft=normal, drafted_at=now, drafted_by=by)
+
+    async def deploy(
+        self,
+        uuid: str,
+        *,
+        by: str,
+        expected_version: int | None = None,
+        finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> Target:
         """Put what waits in force as the next version. Raises NothingToDeploy, TargetChanged, DeviceUnknown.
 
-        `expected_version` is the version that the caller believes to be in force.
+        `expected_version` is the version that the caller believes to be in force; `finish` makes of what waits what
+        is deployed (images by their digests).
         """
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
                 standing = await self._locked(db, uuid)
-                if expected_version not in (None, standing.target.version):
-                    raise TargetChanged(version=standing.target.version)
+                _expect(expected_version, standing)
                 if standing.draft is None:
                     raise NothingToDeploy(hint="set a target first", version=standing.target.version)
-                target = await self._put(db, uuid, standing, standing.draft, by)
+                content = finish(standing.draft) if finish else standing.draft
+                target = await self._put(db, uuid, standing, content, by)
                 await self._note(db, uuid, "target.deployed", standing.target, target)
         await self._announce(uuid, target)
         return target
@@ -281,3 +341,12 @@ class StateService:
             await self._announcer.announce(uuid, target.version, target.etag)
         except IotisticError as exc:
             log.warning("target.not_announced", device_uuid=uuid, code=exc.code, reason=exc.message)
+
+
+def _expect(version: int | None, standing: Standing) -> None:
+    if version not in (None, standing.target.version):
+        raise TargetChanged(
+            f"version {standing.target.version} is in force, not {version}",
+            hint="look at the target again, and repeat the change if it is still wanted",
+            version=standing.target.version,
+        )

@@ -34,6 +34,7 @@ from iotistic.control.provisioning.registration import Registrar
 from iotistic.control.provisioning.registration import Surroundings as RegistrationAround
 from iotistic.control.rollouts.signals import Surroundings as RolloutAround
 from iotistic.control.states.service import StateService
+from iotistic.control.states.together import StatesTogether
 from iotistic.control.why.notes import PresenceNotes, RolloutNotes
 from iotistic.control.why.records import DecisionRecords
 from iotistic.entrypoints.control.authority import certifier
@@ -73,6 +74,7 @@ class ControlPlane:
     attendance: PresenceAttendance
     lifecycle: Lifecycle
     states: StateService
+    together: StatesTogether
     offer: Offer
     certificates: DeviceCertificates
     provisioning_keys: ProvisioningKeys
@@ -96,12 +98,13 @@ class ControlPlane:
         )
         attendance = PresenceAttendance(presence)
         broker = BrokerDesk.of(pool, settings, ground.publisher, clock=clock)
+        witness, events = DeviceWitness(pool, attendance, MetricsRecorder(pool)), EventLog()
         states = StateService(
             pool,
             devices,
             announcer=broker.announcer,
-            witness=DeviceWitness(pool, attendance, MetricsRecorder(pool)),
-            events=EventLog(),
+            witness=witness,
+            events=events,
             decisions=decisions,
             trail=trail,
             clock=clock,
@@ -124,6 +127,7 @@ class ControlPlane:
             attendance=attendance,
             lifecycle=Lifecycle(pool, trail=trail, parting=presence),
             states=states,
+            together=StatesTogether(pool, witness, events=events, clock=clock),
             offer=offer,
             certificates=certificates,
             provisioning_keys=keys,
