@@ -1,0 +1,1 @@
+"""Background work as one list that people can see and drive."""
