@@ -14,6 +14,10 @@ from iotistic.control.alerts.routes import alert_router
 from iotistic.control.alerts.service import AlertService, RuleService
 from iotistic.control.alerts.targets import TargetService
 from iotistic.control.alerts.webhook import WebhookSender
+from iotistic.control.apps.applications import Applications
+from iotistic.control.apps.device_apps import DeviceApps
+from iotistic.control.apps.registry_routes import application_router
+from iotistic.control.apps.routes import device_app_router
 from iotistic.control.audit.routes import audit_router, event_router
 from iotistic.control.audit.stream import EventStream
 from iotistic.control.devicelogs.following import Bell, Followers
@@ -105,6 +109,8 @@ def _fleet(control: ControlPlane) -> Iterator[APIRouter]:
     yield device_key_router(control.devices, lifecycle=control.lifecycle)
     yield device_state_router(control.states, control.devices)
     yield target_router(control.states)
+    yield device_app_router(DeviceApps(pool, control.states, clock=control.ground.clock))
+    yield application_router(Applications(pool, trail=control.trail, clock=control.ground.clock))
     yield control.broker.router()
 
 

@@ -1,0 +1,139 @@
+"""Apps of one device.
+
+POST   /devices/{uuid}/apps                       an app, with numbers for its services
+PATCH  /devices/{uuid}/apps/{app_id}              what changes of it
+DELETE /devices/{uuid}/apps/{app_id}
+POST   /devices/{uuid}/apps/{app_id}/deploy       only this app's part of what waits
+POST   /devices/{uuid}/apps/{app_id}/{action}     start, stop, pause, restart all of its services
+POST   /devices/{uuid}/apps/{app_id}/services/{service}/{action}    or one, by its name or id
+
+Each waits until it is deployed; `?deploy=true` does that at once, `?expectedVersion=` refuses when it is another.
+"""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path
+
+from iotistic.control.access.model import Caller, Permission
+from iotistic.control.access.rules import PermissionMissing, requires
+from iotistic.control.apps.device_apps import Asked, DeviceApps
+from iotistic.control.apps.model import Action
+from iotistic.control.apps.schemas import (
+    AppChange,
+    AppStanding,
+    DeployNow,
+    Expected,
+    Identifier,
+    Name,
+    NewApp,
+)
+from iotistic.control.devices.visible import visible
+from iotistic.control.devices.wire import DeviceRoute
+
+_Writer = Annotated[Caller, requires(Permission.DEVICE_WRITE)]
+_Controller = Annotated[Caller, requires(Permission.DEVICE_CONTROL)]
+_AppId = Annotated[Identifier, Path(description="Of the app, a number or a name.")]
+_Service = Annotated[Name, Path(description="A service's name, or its id.")]
+
+
+def device_app_router(apps: DeviceApps) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(prefix="/devices/{uuid}/apps", tags=["device apps"], route_class=DeviceRoute)
+    _add_changes(router, apps)
+    _add_actions(router, apps)
+    return router
+
+
+def _add_changes(router: APIRouter, apps: DeviceApps) -> None:
+    @router.post("", operation_id="add_device_app", status_code=201)
+    async def add(
+        uuid: UUID, caller: _Writer, asked: NewApp, deploy: DeployNow = False, expected: Expected = None
+    ) -> AppStanding:
+        """Put an app on a device; services without an id get one."""
+        given = {"appName": asked.app_name, "rollingUpdate": asked.rolling_update}
+        named = None if asked.app_id is None else str(asked.app_id)
+        app_id, standing = await apps.add(
+            _seen(caller, uuid), named, given, asked.services, _asked(caller, expected, deploy=deploy)
+        )
+        return AppStanding.of(uuid, app_id, standing)
+
+    @router.patch("/{app_id}", operation_id="change_device_app")
+    async def change(
+        uuid: UUID,
+        app_id: _AppId,
+        caller: _Writer,
+        asked: AppChange,
+        deploy: DeployNow = False,
+        expected: Expected = None,
+    ) -> AppStanding:
+        """Change an app; what is not named stays, and services keep their ids by their names."""
+        given = {"appName": asked.app_name, "rollingUpdate": asked.rolling_update, "state": asked.state}
+        standing = await apps.change(
+            _seen(caller, uuid), app_id, given, asked.services, _asked(caller, expected, deploy=deploy)
+        )
+        return AppStanding.of(uuid, app_id, standing)
+
+    @router.delete("/{app_id}", operation_id="remove_device_app")
+    async def remove(
+        uuid: UUID, app_id: _AppId, caller: _Writer, deploy: DeployNow = False, expected: Expected = None
+    ) -> AppStanding:
+        """Take an app from a device; its volumes stay, as with every change."""
+        asked = _asked(caller, expected, deploy=deploy)
+        return AppStanding.of(uuid, app_id, await apps.remove(_seen(caller, uuid), app_id, asked))
+
+    _ = add, change, remove
+
+
+def _add_actions(router: APIRouter, apps: DeviceApps) -> None:
+    @router.post("/{app_id}/deploy", operation_id="deploy_device_app")
+    async def deploy_app(
+        uuid: UUID, app_id: _AppId, caller: _Controller, expected: Expected = None
+    ) -> AppStanding:
+        """Put only this app's part of what waits in force; the rest goes on waiting."""
+        asked = _asked(caller, expected, deploy=True)
+        return AppStanding.of(uuid, app_id, await apps.deploy(_seen(caller, uuid), app_id, asked))
+
+    @router.post("/{app_id}/{action}", operation_id="act_on_device_app")
+    async def act(
+        uuid: UUID,
+        app_id: _AppId,
+        action: Action,
+        caller: _Controller,
+        deploy: DeployNow = False,
+        expected: Expected = None,
+    ) -> AppStanding:
+        """Start, stop, pause or restart every service of an app."""
+        asked = _asked(caller, expected, deploy=deploy)
+        return AppStanding.of(uuid, app_id, await apps.act(_seen(caller, uuid), app_id, None, action, asked))
+
+    @router.post("/{app_id}/services/{service}/{action}", operation_id="act_on_device_service")
+    async def act_on_service(
+        uuid: UUID,
+        app_id: _AppId,
+        service: _Service,
+        action: Action,
+        caller: _Controller,
+        deploy: DeployNow = False,
+        expected: Expected = None,
+    ) -> AppStanding:
+        """Start, stop, pause or restart one service; a restart makes its container anew."""
+        asked = _asked(caller, expected, deploy=deploy)
+        standing = await apps.act(_seen(caller, uuid), app_id, service, action, asked)
+        return AppStanding.of(uuid, app_id, standing)
+
+    _ = deploy_app, act, act_on_service
+
+
+def _seen(caller: Caller, uuid: UUID) -> str:
+    return visible(caller, str(uuid))
+
+
+def _asked(caller: Caller, expected: int | None, *, deploy: bool) -> Asked:
+    """Return who asks for what. To deploy takes more than to change, and a key may have only the one."""
+    if deploy and Permission.DEVICE_CONTROL not in caller.permissions:
+        raise PermissionMissing(
+            hint="leave deploy away, and let somebody deploy who may",
+            permission=Permission.DEVICE_CONTROL.value,
+        )
+    return Asked(by=caller.name, expected_version=expected, deploy=deploy)
