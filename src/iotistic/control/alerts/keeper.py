@@ -41,8 +41,11 @@ class AlertKeeper:
         settings: AlertSettings,
         sources: Sources | None = None,
         *,
+        forgets: bool = True,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """`forgets`: whether `run` calls `forget` too; False where somebody else does."""
+        self._forgets = forgets
         sources = sources or Sources()
         self._pool, self._settings, self._clock = pool, settings, clock
         self._every = timedelta(seconds=settings.alert_round_s)
@@ -60,8 +63,9 @@ class AlertKeeper:
             "rules": (self.look_at_all, self._settings.alert_round_s / 4),
             "marks": (self.hand_out_marks, self._settings.alert_round_s),
             "silences": (self.wake, _WAKE_S),
-            "forget": (self.forget, _FORGET_S),
         }
+        if self._forgets:
+            loops["forget"] = (self.forget, _FORGET_S)
         async with asyncio.TaskGroup() as tasks:
             for name, (work, every_s) in loops.items():
                 tasks.create_task(self._repeat(name, work, every_s))
@@ -117,19 +121,24 @@ class AlertKeeper:
             async with self._pool.acquire() as db, db.transaction():
                 await alert_rows.wake(db, self._clock())
 
-    async def forget(self) -> None:
-        """Drop what is too old."""
+    async def forget(self) -> dict[str, int]:
+        """Drop what is too old; return how many of each kind."""
         now = self._clock()
         deliveries = now - timedelta(days=self._settings.alert_deliveries_days)
         with database_errors():
-            await self._pool.execute(
-                "DELETE FROM alert_deliveries WHERE state <> 'waiting' AND ended_at < $1", deliveries
-            )
-            await self._pool.execute("DELETE FROM alert_silences WHERE until < $1", deliveries)
-            await self._pool.execute(
-                "DELETE FROM alerts WHERE state = 'resolved' AND created_at < $1",
-                now - timedelta(days=self._settings.alert_days),
-            )
+            gone = {
+                "deliveries": await self._pool.execute(
+                    "DELETE FROM alert_deliveries WHERE state <> 'waiting' AND ended_at < $1", deliveries
+                ),
+                "silences": await self._pool.execute(
+                    "DELETE FROM alert_silences WHERE until < $1", deliveries
+                ),
+                "alerts": await self._pool.execute(
+                    "DELETE FROM alerts WHERE state = 'resolved' AND created_at < $1",
+                    now - timedelta(days=self._settings.alert_days),
+                ),
+            }
+        return {kind: int(done.rpartition(" ")[2]) for kind, done in gone.items()}
 
     async def _repeat(self, name: str, work: Callable[[], Awaitable[object]], every_s: float) -> None:
         pause_s = _RETRY_FIRST_S

@@ -29,8 +29,15 @@ class AuditKeeper:
     """Keeps the trail of one database until it is stopped."""
 
     def __init__(
-        self, pool: asyncpg.Pool, settings: AuditSettings, *, clock: Callable[[], datetime] = utc_now
+        self,
+        pool: asyncpg.Pool,
+        settings: AuditSettings,
+        *,
+        keeps: bool = True,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """`keeps`: whether `run` calls `keep` too; False where somebody else does."""
+        self._keeps = keeps
         self._settings, self._clock = settings, clock
         self._sealer, self._partitions = Sealer(pool, clock=clock), Partitions(pool, settings)
         self._stopping = asyncio.Event()
@@ -39,13 +46,15 @@ class AuditKeeper:
         """Run until `stop` is called; returns when the round in hand is done."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._repeat("seal", self._sealer.seal, self._settings.audit_seal_every_s))
-            tasks.create_task(self._repeat("keep", self._keep, _KEEP_EVERY_S))
+            if self._keeps:
+                tasks.create_task(self._repeat("keep", self.keep, _KEEP_EVERY_S))
 
     def stop(self) -> None:
         """Take up no further work."""
         self._stopping.set()
 
-    async def _keep(self) -> None:
+    async def keep(self) -> None:
+        """Make partitions ahead and drop old ones; of several processes one does it."""
         await self._partitions.keep(self._clock())
 
     async def _repeat(self, name: str, work: Callable[[], Awaitable[object]], every_s: float) -> None:

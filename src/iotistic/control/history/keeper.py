@@ -34,6 +34,7 @@ _EVERY_S = 60.0
 _ROUNDS_A_DAY_CHECK = 10
 _BATCH = 5000
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
+# What is kept as a part of another history.
 
 
 @dataclass(slots=True)
@@ -50,8 +51,15 @@ class HistoryKeeper:
     """Keeps the histories of one database until it is stopped."""
 
     def __init__(
-        self, pool: asyncpg.Pool, settings: HistorySettings, *, clock: Callable[[], datetime] = utc_now
+        self,
+        pool: asyncpg.Pool,
+        settings: HistorySettings,
+        *,
+        keeps: bool = True,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """`keeps`: whether `run` calls `keep` too; False where somebody else does."""
+        self._keeps = keeps
         self._pool, self._clock = pool, clock
         self._days = {
             METRICS: settings.device_metrics_days,
@@ -67,7 +75,7 @@ class HistoryKeeper:
         while not self._stopping.is_set():
             try:
                 await self.clear()
-                if rounds % _ROUNDS_A_DAY_CHECK == 0:
+                if self._keeps and rounds % _ROUNDS_A_DAY_CHECK == 0:
                     await self.keep()
             except (IotisticError, asyncpg.PostgresError, TimeoutError) as exc:
                 if not self._is_failing:

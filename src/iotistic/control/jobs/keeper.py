@@ -41,7 +41,10 @@ class JobKeeper:
         *,
         clock: Callable[[], datetime],
         announcer: Announcer | None = None,
+        forgets: bool = True,
     ) -> None:
+        """`forgets`: whether `run` calls `forget` too; False where somebody else does."""
+        self._forgets = forgets
         self._pool, self._settings, self._schedules, self._clock = pool, settings, schedules, clock
         self._announcer = announcer
         self._grace_s = settings.job_report_grace_minutes * 60
@@ -54,15 +57,16 @@ class JobKeeper:
             await self._stopping.wait()
             return
         round_s = self._settings.job_scheduler_round_s
-        loops = {
+        loops: dict[str, tuple[Callable[[], Awaitable[object]], float]] = {
             "start": (self.start, round_s),
             "schedule": (self.schedule, round_s),
             "expire": (self.expire, round_s),
             "settle": (self.settle, self._settings.job_join_round_s),
             "join": (self.join, self._settings.job_join_round_s),
             "tell": (self.tell, round_s),
-            "forget": (self.forget, _FORGET_EVERY_S),
         }
+        if self._forgets:
+            loops["forget"] = (self.forget, _FORGET_EVERY_S)
         async with asyncio.TaskGroup() as tasks:
             for name, (work, every_s) in loops.items():
                 tasks.create_task(self._repeat(name, work, every_s))
@@ -117,12 +121,14 @@ class JobKeeper:
         ):
             pass
 
-    async def forget(self) -> None:
-        """Remove jobs that have been over for long."""
+    async def forget(self) -> int:
+        """Remove jobs that have been over for long; return how many."""
+        total = 0
         before = self._clock() - timedelta(days=self._settings.job_retention_days)
         with database_errors():
-            while not self._stopping.is_set() and await rows.forget(self._pool, before, _AT_ONCE):
-                pass
+            while not self._stopping.is_set() and (count := await rows.forget(self._pool, before, _AT_ONCE)):
+                total += count
+        return total
 
     async def _expire_some(self) -> int:
         now = self._clock()

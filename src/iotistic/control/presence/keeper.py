@@ -21,7 +21,9 @@ class PresenceKeeper:
     Safe in several processes: one has the watch at a time. What is in hand when one dies is done by the next.
     """
 
-    def __init__(self, presence: Presence, settings: PresenceSettings) -> None:
+    def __init__(self, presence: Presence, settings: PresenceSettings, *, forgets: bool = True) -> None:
+        """`forgets`: whether `run` drops old history too; False where somebody else does."""
+        self._forgets = forgets
         self._presence, self._every_s = presence, settings.presence_beat_s
         self._stopping = asyncio.Event()
         self._is_failing = False
@@ -30,7 +32,7 @@ class PresenceKeeper:
         """Run until `stop` is called; what was noticed is written down before it returns."""
         rounds = 0
         while not self._stopping.is_set():
-            await self._round(forgets=rounds % _FORGET_EVERY == 0)
+            await self._round(forgets=self._forgets and rounds % _FORGET_EVERY == 0)
             rounds += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._every_s):

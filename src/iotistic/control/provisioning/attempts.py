@@ -103,10 +103,13 @@ class Attempts:
                 uuid,
             )
 
-    async def forget_old(self) -> None:
-        """Remove what is older than 30 days; for the maintenance to call."""
+    async def forget_old(self) -> int:
+        """Remove what is older than 30 days; return how many."""
         with database_errors():
-            await self._pool.execute("DELETE FROM provisioning_attempts WHERE at < $1", self._clock() - _KEPT)
+            done = await self._pool.execute(
+                "DELETE FROM provisioning_attempts WHERE at < $1", self._clock() - _KEPT
+            )
+        return int(done.rpartition(" ")[2])
 
     def _brake(self, rows: list[asyncpg.Record], route: str, uuid: str | None, now: datetime) -> None:
         settings = self._settings

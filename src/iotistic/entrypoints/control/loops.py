@@ -19,11 +19,12 @@ from iotistic.control.history.keeper import HistoryKeeper
 from iotistic.control.jobs.delivery import DeviceJobs
 from iotistic.control.jobs.keeper import JobKeeper
 from iotistic.control.jobs.messages import Announcer, JobUpdates
-from iotistic.control.licences.refreshing import Refresher
 from iotistic.control.presence.keeper import PresenceKeeper
 from iotistic.control.rollouts.engine import RolloutEngine
 from iotistic.control.states.inbox import FILTERS, StateInbox
+from iotistic.control.upkeep.keeper import UpkeepKeeper
 from iotistic.entrypoints.control.rooms import ControlPlane
+from iotistic.entrypoints.control.upkeep import Keepers, upkeep_tasks
 from iotistic.kernel.mosquitto.control import BrokerControl, ServiceAccess
 from iotistic.kernel.mqtt.bulk import BulkSubscriber
 from iotistic.kernel.mqtt.bulk_login import BulkOptions
@@ -50,7 +51,8 @@ def alert_sources(control: ControlPlane) -> Sources:
 
 def serving_loops(control: ControlPlane) -> tuple[Loop, ...]:
     """Return what runs in every process that serves the API."""
-    return (*control.broker.loops, PresenceKeeper(control.presence, control.ground.settings))
+    presence = PresenceKeeper(control.presence, control.ground.settings, forgets=False)
+    return (*control.broker.loops, presence)
 
 
 def working_loops(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ...]:
@@ -60,18 +62,25 @@ def working_loops(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ...]
     announcer = Announcer(pool, ground.publisher, clock=clock)
     reports = DeviceJobs(pool, settings, clock=clock)
     senders = Senders(WebhookSender(settings), MailSender(settings))
+    schedules = control.jobs.schedules
+    keepers = Keepers(
+        alerts=AlertKeeper(pool, settings, alert_sources(control), forgets=False, clock=clock),
+        audit=AuditKeeper(pool, settings, keeps=False, clock=clock),
+        history=HistoryKeeper(pool, settings, keeps=False, clock=clock),
+        jobs=JobKeeper(pool, settings, schedules, clock=clock, announcer=announcer, forgets=False),
+    )
     return (
-        PresenceKeeper(control.presence, settings),
+        PresenceKeeper(control.presence, settings, forgets=False),
         control.broker.announcer,
-        JobKeeper(pool, settings, control.jobs.schedules, clock=clock, announcer=announcer),
+        keepers.jobs,
         JobInbox(JobUpdates(reports, ground.publisher, clock=clock), mqtt),
         StateInbox(pool, BulkSubscriber(_inbox_options(mqtt)), control.states),
         RolloutEngine(pool, control.rollout_around, settings, clock=clock),
-        AlertKeeper(pool, settings, alert_sources(control), clock=clock),
+        keepers.alerts,
         Courier(pool, senders, settings, clock=clock),
-        AuditKeeper(pool, settings, clock=clock),
-        HistoryKeeper(pool, settings, clock=clock),
-        Refresher(control.licences, settings),
+        keepers.audit,
+        keepers.history,
+        UpkeepKeeper(pool, upkeep_tasks(control, keepers), settings, clock=clock),
         observer_loop(pool, mqtt, settings),
         *_managed_broker(control, mqtt),
     )

@@ -46,11 +46,14 @@ from iotistic.control.states.operator_routes import target_router
 from iotistic.control.states.routes import device_state_router
 from iotistic.control.tags.routes import tag_router
 from iotistic.control.tags.service import TagService
+from iotistic.control.upkeep.routes import upkeep_router
+from iotistic.control.upkeep.service import UpkeepService
 from iotistic.control.why.providers import LeasePresence, RolloutPart
 from iotistic.control.why.routes import why_router
 from iotistic.control.why.service import WhyService
 from iotistic.entrypoints.control.loops import alert_sources
 from iotistic.entrypoints.control.rooms import ControlPlane
+from iotistic.entrypoints.control.upkeep import watched_work
 
 
 def control_router(control: ControlPlane) -> APIRouter:
@@ -146,6 +149,8 @@ def _records(control: ControlPlane) -> Iterator[APIRouter]:
         clock=control.ground.clock,
     )
     yield why_router(why)
+    watched = watched_work(pool)
+    yield upkeep_router(UpkeepService(pool, watched, trail=control.trail, clock=control.ground.clock))
 
 
 def _caller_name(request: Request) -> str:

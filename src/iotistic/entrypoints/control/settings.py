@@ -16,6 +16,7 @@ from iotistic.control.presence.settings import PresenceSettings
 from iotistic.control.provisioning.answering import OfferSettings
 from iotistic.control.provisioning.attempts import AttemptSettings
 from iotistic.control.rollouts.settings import RolloutSettings
+from iotistic.control.upkeep.settings import UpkeepSettings
 from iotistic.control.why.settings import WhySettings
 from iotistic.entrypoints.control.authority import SignerSettings
 from iotistic.kernel.files import secret_file
@@ -49,6 +50,7 @@ class ControlSettings(
     BrokerDeskSettings,
     AuditSettings,
     WhySettings,
+    UpkeepSettings,
 ):
     """Settings of the control plane. Secrets that nobody gives are made in the home's `secrets`."""
 
