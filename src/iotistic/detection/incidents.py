@@ -75,6 +75,10 @@ class Incidents:
         self._put(grown)
         return grown, News.WORSE if worse else News.AGAIN
 
+    def resume(self, incident: Incident) -> None:
+        """Let an incident go on that was known before."""
+        self._put(incident)
+
     @staticmethod
     def _is_one(known: Incident, at: float, cool_down_s: float) -> bool:
         """Say whether a time belongs to an incident; a clock that was set far back begins a new one."""

@@ -120,6 +120,7 @@ class Watches:
         self.thresholds, self._most, self._bank_from = thresholds, most, bank_from
         self._constants = constants
         self._places: dict[str, int] = {}
+        self._free: list[int] = []
         self._raws: dict[str, float] = {}
         self._streams: Streams = streams() if streams else Singles()
         self._banked = False
@@ -150,6 +151,11 @@ class Watches:
         self._streams.put(place, detector)
         self._raws[stream] = detector.raw
         return True
+
+    def drop(self, stream: str) -> None:
+        """Forget a stream; its place is for the next one. Raises KeyError."""
+        self._free.append(self._places.pop(stream))
+        del self._raws[stream]
 
     def detector(self, stream: str) -> Detector:
         """Return a detector that goes on as this stream would; it is not to be changed. Raises KeyError."""
@@ -189,7 +195,8 @@ class Watches:
     def _place_of(self, stream: str) -> int | None:
         place = self._places.get(stream)
         if place is None and len(self._places) < self._most:
-            place = self._places[stream] = len(self._places)
+            place = self._free.pop() if self._free else len(self._places)
+            self._places[stream] = place
             self._raws[stream] = 0.0
             self._streams.put(place, Detector(self._constants))
             if len(self._places) == self._bank_from and isinstance(self._streams, Singles):
