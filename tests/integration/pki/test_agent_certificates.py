@@ -22,6 +22,7 @@ from iotistic.entrypoints.control.settings import ControlSettings
 from iotistic.kernel.home import Home
 
 NOW = datetime.now(UTC)
+UUID_OF_ONE = "0b2f5c1e-7d36-4a8c-9a54-6f1f2f3f4f5f"
 
 
 @pytest.fixture
@@ -83,10 +84,10 @@ async def test_another_authority_is_not_believed(authority, key, tmp_path):
     ("uuid", "body", "status"),
     [
         ("no-uuid", {"public_key": "x"}, 422),
-        (str(uuid4()), {"public_key": "garbage"}, 400),
-        (str(uuid4()), {"public_key": "x" * 5000}, 422),
-        (str(uuid4()), {}, 422),
-        (str(uuid4()), {"public_key": "x", "more": 1}, 422),
+        (UUID_OF_ONE, {"public_key": "garbage"}, 400),
+        (UUID_OF_ONE, {"public_key": "x" * 5000}, 422),
+        (UUID_OF_ONE, {}, 422),
+        (UUID_OF_ONE, {"public_key": "x", "more": 1}, 422),
     ],
 )
 async def test_garbage_is_refused(operator: httpx2.AsyncClient, uuid, body, status):
