@@ -29,7 +29,7 @@ from iotistic.control.alerts.conditions import (
 from iotistic.control.alerts.device_rows import standings
 from iotistic.control.alerts.episodes import Episode, episodes_of
 from iotistic.control.alerts.evaluate import SeriesState, Transition, evaluate
-from iotistic.control.alerts.log_evaluate import Matcher, evaluate_lines
+from iotistic.control.alerts.log_evaluate import LogLine, Matcher, evaluate_lines
 from iotistic.control.alerts.model import LogsUnavailable, NotKept, RangeInvalid, Subject, from_us, to_us
 from iotistic.control.alerts.settings import AlertSettings
 from iotistic.control.alerts.sources import Sources
@@ -41,6 +41,8 @@ _MOST_DAYS = 366
 _AT_ONCE = 2
 _READINGS_A_STEP, _ANOMALY_READINGS_A_STEP = 200_000, 10_000
 _LEAST_STEP_S, _MOST_STEP_S = 60.0, 86_400.0
+# Lines are read whole into memory.
+_MOST_LINES = 200_000
 
 
 class BacktestBusy(Unavailable):
@@ -210,29 +212,36 @@ class Backtest:
         chosen = await standings(
             self._pool, selection, await self._sources.tagged(selection), with_reports=False
         )
-        lines = await self._sources.logs.between(
-            [one.uuid for one in chosen], start, end, limit=bound.readings
-        )
-        is_complete = len(lines) < bound.readings
+        most = min(bound.readings, _MOST_LINES)
+        lines = await self._sources.logs.between([one.uuid for one in chosen], start, end, limit=most)
+        is_complete = len(lines) < most
         until = end if is_complete else from_us(lines[-1].at_us)
-        matcher = Matcher(condition)
-        by_device: dict[str, list[tuple[int, list[bool]]]] = {}
-        for line in lines:
-            if matcher.concerns(line):
-                by_device.setdefault(line.device_uuid, []).append((line.at_us, matcher.steps(line)))
-        raised: list[Raised] = []
-        for key, steps in by_device.items():
-            _, found = evaluate_lines(condition, SeriesState(), steps, to_us(until))
-            raised += [Raised(Subject(key, UUID(key)), episode) for episode in episodes_of(found)]
+        raised, series = await asyncio.to_thread(_on_lines, condition, lines, until)
         return Outcome(
-            raised=sorted(raised, key=lambda one: one.episode.fired.at_us),
-            series=len(by_device),
+            raised=raised,
+            series=series,
             readings=len(lines),
             seconds=time.monotonic() - began,
             until=until,
             is_complete=is_complete,
             kept_from=None,
         )
+
+
+def _on_lines(
+    condition: LogPattern | LogCount | LogSequence, lines: Sequence[LogLine], until: datetime
+) -> tuple[list[Raised], int]:
+    """Return the alerts that lines raise, and how many devices said something that is meant."""
+    matcher = Matcher(condition)
+    by_device: dict[str, list[tuple[int, list[bool]]]] = {}
+    for line in lines:
+        if matcher.concerns(line):
+            by_device.setdefault(line.device_uuid, []).append((line.at_us, matcher.steps(line)))
+    raised: list[Raised] = []
+    for key, steps in by_device.items():
+        _, found = evaluate_lines(condition, SeriesState(), steps, to_us(until))
+        raised += [Raised(Subject(key, UUID(key)), episode) for episode in episodes_of(found)]
+    return sorted(raised, key=lambda one: one.episode.fired.at_us), len(by_device)
 
 
 def _step(definition: Definition, series: int) -> timedelta:

@@ -45,7 +45,7 @@ class LogSource(Protocol):
     async def between(
         self, devices: Sequence[UUID] | None, start: datetime, end: datetime, *, limit: int
     ) -> list[LogLine]:
-        """Return kept lines of [start, end) in order; `devices` None means all."""
+        """Return kept lines of [start, end) in the order of their times; `devices` None means all."""
         ...
 
 

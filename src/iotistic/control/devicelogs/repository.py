@@ -11,13 +11,17 @@ from iotistic.control.devices.repository import Database
 _COLUMNS = "at, key, is_restamped, level, is_stderr, is_system, service, source, container, message"
 _SHOWN = f"seq, {_COLUMNS}"
 _ADD = (
-    f"INSERT INTO device_logs (device_number, seq, {_COLUMNS}) "  # noqa: S608  constants
+    f"WITH kept AS (INSERT INTO device_logs (device_number, seq, {_COLUMNS}) "  # noqa: S608  constants
     f"SELECT $1, nextval('device_log_order'), {_COLUMNS} "
     "FROM unnest($2::timestamptz[], $3::bytea[], $4::boolean[], $5::smallint[], $6::boolean[], $7::boolean[], "
     f"$8::text[], $9::text[], $10::text[], $11::text[]) l ({_COLUMNS}) "
     "WHERE NOT (l.is_restamped AND EXISTS (SELECT FROM device_logs d "
     "WHERE d.device_number = $1 AND d.key = l.key AND d.is_restamped)) "
-    "ON CONFLICT (device_number, at, key) DO NOTHING"
+    "ON CONFLICT (device_number, at, key) DO NOTHING RETURNING seq), "
+    # For whoever reads the lines of all devices in the order in which they became readable: see arrivals.py.
+    "arrived AS (INSERT INTO device_log_arrivals (place, device_number, first_seq, last_seq, lines, at) "
+    "SELECT pg_current_xact_id()::text::bigint + $12, $1, min(seq), max(seq), count(*), $13 "
+    "FROM kept HAVING count(*) > 0) SELECT count(*) FROM kept"
 )
 _CONDITIONS = (
     "($1::text IS NULL OR service = $1) AND level >= $2 AND ($3::text IS NULL OR message ILIKE $3) "
@@ -51,8 +55,8 @@ async def number_of(db: Database, uuid: str) -> int | None:
     return await db.fetchval("SELECT number FROM fleet_devices WHERE uuid = $1::text::uuid", uuid)
 
 
-async def add(db: Database, number: int, lines: Sequence[LogLine]) -> int:
-    """Keep lines, in a transaction of the caller's; return how many were not there yet.
+async def add(db: Database, number: int, lines: Sequence[LogLine], now: datetime) -> int:
+    """Keep lines, in a transaction of the caller's alone; return how many were not there yet.
 
     One upload of a device at a time: lines become visible in the order of their numbers, so that whoever reads
     on by number misses none.
@@ -60,7 +64,8 @@ async def add(db: Database, number: int, lines: Sequence[LogLine]) -> int:
     await db.execute("SELECT pg_advisory_xact_lock(hashtextextended('device-logs', $1))", number)
     columns = [[getattr(line, name) for line in lines] for name in _COLUMNS.split(", ")]
     columns[3] = [int(level) for level in columns[3]]
-    done = await db.execute(_ADD, number, *columns)
+    ahead = await db.fetchval("SELECT device_log_ahead()")
+    stored = await db.fetchval(_ADD, number, *columns, ahead, now)
     newest: dict[str, datetime] = {}
     for line in lines:
         newest[line.service] = max(newest.get(line.service, line.at), line.at)
@@ -73,7 +78,7 @@ async def add(db: Database, number: int, lines: Sequence[LogLine]) -> int:
         list(newest),
         list(newest.values()),
     )
-    return int(done.rpartition(" ")[2])
+    return stored
 
 
 async def search(

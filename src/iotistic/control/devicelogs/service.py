@@ -23,7 +23,7 @@ from iotistic.control.devicelogs.settings import DeviceLogSettings
 from iotistic.control.devicelogs.unpacking import lines, unpacked, whole
 from iotistic.control.devices.model import DeviceUnknown
 from iotistic.control.devices.service import utc_now
-from iotistic.control.history.partitions import LOGS, inserting
+from iotistic.control.history.partitions import LOG_ARRIVALS, LOGS, inserting
 from iotistic.control.history.settings import HistorySettings
 from iotistic.kernel.errors import Invalid, Unavailable
 from iotistic.kernel.postgres.pool import database_errors
@@ -173,12 +173,16 @@ class DeviceLogs:
         return receipt
 
     async def _keep(self, number: int, waiting: Sequence[LogLine]) -> int:
+        now = self._clock()
+
         async def insert() -> int:
             async with self._pool.acquire() as db, db.transaction():
-                return await repository.add(db, number, waiting)
+                return await repository.add(db, number, waiting, now)
 
         with database_errors():
-            stored = await inserting(self._pool, (LOGS,), [line.at for line in waiting], insert)
+            stored = await inserting(
+                self._pool, (LOGS, LOG_ARRIVALS), [now, *(line.at for line in waiting)], insert
+            )
         if stored and self._bell is not None:
             self._bell(number)
         return stored

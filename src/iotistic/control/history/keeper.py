@@ -17,6 +17,7 @@ from iotistic.control.devices.repository import Database
 from iotistic.control.devices.service import utc_now
 from iotistic.control.history.partitions import (
     HISTORIES,
+    LOG_ARRIVALS,
     LOGS,
     METRICS,
     PROCESSES,
@@ -35,6 +36,7 @@ _ROUNDS_A_DAY_CHECK = 10
 _BATCH = 5000
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
 # What is kept as a part of another history.
+_OF = {LOG_ARRIVALS: LOGS}
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class HistoryKeeper:
             METRICS: settings.device_metrics_days,
             PROCESSES: settings.device_processes_days,
             LOGS: settings.device_logs_days,
+            LOG_ARRIVALS: settings.device_logs_days,
         }
         self._stopping = asyncio.Event()
         self._is_failing = False

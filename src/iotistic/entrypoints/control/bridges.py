@@ -7,6 +7,9 @@ from uuid import UUID
 
 import asyncpg
 
+from iotistic.control.alerts.log_evaluate import LogLine
+from iotistic.control.alerts.model import to_us
+from iotistic.control.devicelogs.arrivals import ArrivedLine, LogArrivals
 from iotistic.control.presence.model import Journal, Transition
 from iotistic.kernel.mqtt.client import MqttClient
 from iotistic.kernel.postgres.pool import database_errors
@@ -56,6 +59,38 @@ class Seen:
                 "SELECT device_uuid, seen_at FROM device_presence WHERE seen_at > 'epoch'"
             )
         return {row["device_uuid"]: row["seen_at"] for row in rows}
+
+
+class LogLines:
+    """The logs of devices, for alerts."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._arrivals = LogArrivals(pool)
+
+    async def end(self) -> str:
+        """Return the cursor of now."""
+        return await self._arrivals.end()
+
+    async def after(self, cursor: str, *, limit: int) -> tuple[list[LogLine], str]:
+        """Return lines after a cursor, and the cursor behind them."""
+        lines, behind = await self._arrivals.after(cursor, limit=limit)
+        return [_log_line(line) for line in lines], behind
+
+    async def between(
+        self, devices: Sequence[UUID] | None, start: datetime, end: datetime, *, limit: int
+    ) -> list[LogLine]:
+        """Return kept lines of [start, end) in the order of their times."""
+        return [_log_line(line) for line in await self._arrivals.between(devices, start, end, limit=limit)]
+
+
+def _log_line(line: ArrivedLine) -> LogLine:
+    return LogLine(
+        device_uuid=line.device_uuid,
+        at_us=to_us(line.at),
+        message=line.message,
+        service=line.service,
+        level=line.level,
+    )
 
 
 class PresenceJournal:

@@ -23,6 +23,7 @@ from iotistic.control.presence.keeper import PresenceKeeper
 from iotistic.control.rollouts.engine import RolloutEngine
 from iotistic.control.states.inbox import FILTERS, StateInbox
 from iotistic.control.upkeep.keeper import UpkeepKeeper
+from iotistic.entrypoints.control.bridges import LogLines
 from iotistic.entrypoints.control.rooms import ControlPlane
 from iotistic.entrypoints.control.upkeep import Keepers, upkeep_tasks
 from iotistic.kernel.mosquitto.control import BrokerControl, ServiceAccess
@@ -46,7 +47,7 @@ class Loop(Protocol):
 
 def alert_sources(control: ControlPlane) -> Sources:
     """Return what rules may ask of other rooms."""
-    return Sources(tags=control.tagged, presence=control.seen)
+    return Sources(tags=control.tagged, logs=LogLines(control.ground.pool), presence=control.seen)
 
 
 def serving_loops(control: ControlPlane) -> tuple[Loop, ...]:
