@@ -28,7 +28,7 @@ from iotistic.kernel.mqtt.packets import (
 
 READY_WITHIN_S = 60
 WHOLE_WITHIN_S = 45
-FREE_PORTS = {"API_PORT": "0", "PKI_PORT": "0", "MQTT_PORT": "0"}
+FREE_PORTS = {"API_PORT": "0", "PKI_PORT": "0", "MQTT_PORT": "0", "MQTT_ACCOUNT_PORT": "0"}
 PATTERNS = {
     "ingest": ("iotistic", "ingest", "LANE=live"),
     "backlog": ("iotistic", "ingest", "LANE=backlog"),

@@ -84,7 +84,8 @@ def started(
     home: Path, *options: str, prefix: tuple[str, ...] = (), python: str = sys.executable, **more: str
 ) -> Iterator[Up]:
     """Start an installation on free ports and wait until it is ready; end it, however the test goes."""
-    environment = command_environment(home, **({"API_PORT": "0", "PKI_PORT": "0", "MQTT_PORT": "0"} | more))
+    free = {"API_PORT": "0", "PKI_PORT": "0", "MQTT_PORT": "0", "MQTT_ACCOUNT_PORT": "0"}
+    environment = command_environment(home, **(free | more))
     began = time.monotonic()
     process = subprocess.Popen(
         [*prefix, python, "-m", "iotistic", "up", "--plain", *options],

@@ -21,7 +21,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 TELEMETRY = "/api/v1/telemetry"
-FREE_PORTS = {"API_PORT": "0", "PKI_PORT": "0", "MQTT_PORT": "0"}
+FREE_PORTS = {"API_PORT": "0", "PKI_PORT": "0", "MQTT_PORT": "0", "MQTT_ACCOUNT_PORT": "0"}
 V311, V5 = MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5
 _macs = itertools.count(0x0200_0000_0001)
 

@@ -34,6 +34,7 @@ def choose(settings: UpSettings, remembered: Mapping[str, int]) -> dict[str, Cho
         "api": (settings.api_port, LOOPBACK),
         "pki": (settings.pki_port, open_to),
         "mqtt": (settings.mqtt_port, open_to),
+        "mqtt_account": (settings.mqtt_account_port, open_to),
         "mqtt_service": (0, LOOPBACK),
         **({"device_api": (settings.device_api_port, LOOPBACK)} if settings.agent else {}),
         **dict.fromkeys(_observed(settings), (0, LOOPBACK)),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from iotistic.entrypoints.up import try_out
 from iotistic.entrypoints.up.parts import OwnProcess
@@ -44,9 +45,8 @@ class Processes:
     def api(self) -> OwnProcess:
         """The API, on loopback."""
         port = self.ports["api"].port
-        return self._observed(
-            "api", port, API_HOST=LOOPBACK, API_PORT=str(port), DEVICE_MQTT_URL=self._devices_broker()
-        )
+        where = {"API_HOST": LOOPBACK, "API_PORT": str(port)}
+        return self._observed("api", port, where | self._devices_broker())
 
     def ingest(self, worker: int, *, on_ready: Callable[[], Awaitable[None]] | None) -> OwnProcess:
         """One ingest worker; it finishes the batch in its hands before it ends."""
@@ -64,10 +64,8 @@ class Processes:
         process = self._observed(
             name,
             port,
+            {"METRICS_PORT": str(port), "INGEST_WORKERS": str(workers), "LANE": lane.value},
             arguments=("ingest", "--worker", str(worker)),
-            METRICS_PORT=str(port),
-            INGEST_WORKERS=str(workers),
-            LANE=lane.value,
         )
         process.on_ready = on_ready
         return process
@@ -75,17 +73,23 @@ class Processes:
     def maintenance(self) -> OwnProcess:
         """Partitions, rollups and retention."""
         port = self.ports["maintenance"].port
-        return self._observed("maintenance", port, METRICS_PORT=str(port))
+        return self._observed("maintenance", port, {"METRICS_PORT": str(port)})
 
     def control(self) -> OwnProcess:
         """The background work of the control plane."""
         port = self.ports["control"].port
-        return self._observed("control", port, METRICS_PORT=str(port), DEVICE_MQTT_URL=self._devices_broker())
+        where = {"METRICS_PORT": str(port)}
+        return self._observed("control", port, where | self._devices_broker())
 
-    def _devices_broker(self) -> str:
-        """Return the broker as devices reach it."""
+    def _devices_broker(self) -> dict[str, str]:
+        """Return the broker as devices reach it: by certificate, and, where it is ours, by password."""
         own = f"mqtts://{local_host(self.settings.listen_address)}:{self.ports['mqtt'].port}"
-        return os.environ.get("DEVICE_MQTT_URL") or own
+        url = os.environ.get("DEVICE_MQTT_URL") or own
+        if self.settings.mqtt_broker_url or os.environ.get("DEVICE_MQTT_PASSWORD_URL"):
+            return {"DEVICE_MQTT_URL": url}
+        host = urlsplit(url).hostname or ""
+        account = f"mqtts://{f'[{host}]' if ':' in host else host}:{self.ports['mqtt_account'].port}"
+        return {"DEVICE_MQTT_URL": url, "DEVICE_MQTT_PASSWORD_URL": account}
 
     def simulator(self) -> OwnProcess:
         """Simulated F2 controllers; ready as soon as it runs, since enrolling takes as long as it takes."""
@@ -134,7 +138,12 @@ class Processes:
         )
 
     def _observed(
-        self, name: str, port: int, *, arguments: tuple[str, ...] | None = None, **environment: str
+        self,
+        name: str,
+        port: int,
+        environment: Mapping[str, str],
+        *,
+        arguments: tuple[str, ...] | None = None,
     ) -> OwnProcess:
         url = f"http://{LOOPBACK}:{port}/health/ready"
         return OwnProcess(

@@ -23,6 +23,7 @@ from iotistic.entrypoints.up.settings import UpSettings
 from iotistic.entrypoints.up.supervisor import Supervisor
 from iotistic.kernel.files import secret_file
 from iotistic.kernel.migrations import runner as migrations
+from iotistic.kernel.mosquitto.config import AccountListener
 from iotistic.kernel.mosquitto.server import BrokerTls, MosquittoServer
 from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.postgres.pool import open_connection
@@ -30,7 +31,12 @@ from iotistic.pki.identities import ensure_broker_certificate
 
 _MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
 _SERVICE_USER = "iotistic"
-_NAMES = {"api": "the API", "pki": "the certificate authority", "mqtt": "the broker"}
+_NAMES = {
+    "api": "the API",
+    "pki": "the certificate authority",
+    "mqtt": "the broker",
+    "mqtt_account": "the broker, for accounts,",
+}
 
 
 @dataclass
@@ -153,6 +159,9 @@ class Runner:
                 device_host=self.settings.listen_address,
                 device_port=self.ports["mqtt"].port,
                 service_port=self.ports["mqtt_service"].port,
+                accounts=AccountListener(
+                    host=self.settings.listen_address, port=self.ports["mqtt_account"].port
+                ),
                 debug_lines=self.settings.broker_debug_lines,
             )
             self._own_broker = Mosquitto(self.home, server)

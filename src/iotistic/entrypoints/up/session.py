@@ -101,6 +101,9 @@ class Session:
         say = self.progress.note
         say(f"API and its documentation: {endpoints.api}/docs")
         say(f"devices connect to {endpoints.mqtt}")
+        if not self.settings.mqtt_broker_url:
+            port = runner.ports["mqtt_account"].port
+            say(f"those with a password instead of a certificate to port {port}")
         say(f"devices get certificates from {endpoints.pki}")
         if self.settings.agent:
             say(try_out.introduction(endpoints.api, runner.ports["device_api"].port))

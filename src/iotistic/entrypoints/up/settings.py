@@ -21,6 +21,8 @@ class UpSettings(
     """Preferred TCP port of the certificate authority (HTTPS)."""
     mqtt_port: int = Field(default=8883, ge=0, le=65535)
     """Preferred TCP port of the broker (TLS with client certificates)."""
+    mqtt_account_port: int = Field(default=8884, ge=0, le=65535)
+    """Preferred TCP port of the broker for MQTT users and agents without a certificate (TLS, name and password)."""
     listen_address: str = "127.0.0.1"
     """Address the broker and the certificate authority bind; the API stays on loopback."""
     workers: int = Field(default=1, ge=1, le=64)
