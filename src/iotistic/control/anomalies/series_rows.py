@@ -48,7 +48,8 @@ CROSS JOIN LATERAL (
 _ADMIT = """
 INSERT INTO anomaly_series AS a (device_id, datapoint_id, read_until, saved_at)
 SELECT s.device_id, s.datapoint_id,
-       CASE WHEN s.first_seen > $5 - interval '1 hour' THEN $5 - interval '2 hours' ELSE $4 END, $5
+       CASE WHEN s.first_seen > $5::timestamptz - interval '1 hour' THEN $5 - interval '2 hours' ELSE $4::timestamptz END,
+       $5
 FROM device_datapoints s JOIN unnest($1::integer[], $2::integer[]) AS w (device_id, datapoint_id)
      USING (device_id, datapoint_id)
 ON CONFLICT (device_id, datapoint_id) DO UPDATE SET read_until = greatest(a.read_until, $3)

@@ -23,6 +23,7 @@ from iotistic.control.presence.keeper import PresenceKeeper
 from iotistic.control.rollouts.engine import RolloutEngine
 from iotistic.control.states.inbox import FILTERS, StateInbox
 from iotistic.control.upkeep.keeper import UpkeepKeeper
+from iotistic.entrypoints.control.anomalies import anomaly_loops
 from iotistic.entrypoints.control.bridges import LogLines
 from iotistic.entrypoints.control.rooms import ControlPlane
 from iotistic.entrypoints.control.upkeep import Keepers, upkeep_tasks
@@ -79,6 +80,7 @@ def working_loops(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ...]
         RolloutEngine(pool, control.rollout_around, settings, clock=clock),
         keepers.alerts,
         Courier(pool, senders, settings, clock=clock),
+        *anomaly_loops(control),
         keepers.audit,
         keepers.history,
         UpkeepKeeper(pool, upkeep_tasks(control, keepers), settings, clock=clock),

@@ -13,6 +13,8 @@ from pydantic import SecretStr
 from iotistic.control.access.addresses import ClientAddresses
 from iotistic.control.access.rules import Gate
 from iotistic.control.accounts.desk import AccountDesk, utc_now
+from iotistic.control.anomalies.health import AnomalyHealth
+from iotistic.control.anomalies.intake import AnomalyIntake
 from iotistic.control.audit.events import EventLog
 from iotistic.control.audit.presence_events import PresenceEvents
 from iotistic.control.audit.trail import AuditTrail
@@ -40,6 +42,7 @@ from iotistic.control.why.records import DecisionRecords
 from iotistic.entrypoints.control.authority import certifier
 from iotistic.entrypoints.control.bridges import PresenceJournal, Seen, ServicePublisher, Tagged
 from iotistic.entrypoints.control.operator import OperatorOr
+from iotistic.entrypoints.control.recording import Recordings
 from iotistic.entrypoints.control.settings import ControlSettings
 from iotistic.kernel.home import Home
 from iotistic.kernel.web.attempts import FailedAttempts
@@ -98,7 +101,8 @@ class ControlPlane:
         )
         attendance = PresenceAttendance(presence)
         broker = BrokerDesk.of(pool, settings, ground.publisher, clock=clock)
-        witness, events = DeviceWitness(pool, attendance, MetricsRecorder(pool)), EventLog()
+        recordings = Recordings(MetricsRecorder(pool), AnomalyIntake(pool))
+        witness, events = DeviceWitness(pool, attendance, recordings), EventLog()
         states = StateService(
             pool,
             devices,
@@ -135,7 +139,10 @@ class ControlPlane:
             broker=broker,
             jobs=JobService(pool, settings, clock=clock, allowance=licences, trail=trail),
             rollout_around=RolloutAround(
-                announcer=broker.announcer, tags=tagged, decisions=RolloutNotes(decisions)
+                announcer=broker.announcer,
+                health=(AnomalyHealth(pool, settings.anomaly_rollout_severity),),
+                tags=tagged,
+                decisions=RolloutNotes(decisions),
             ),
             tagged=tagged,
             seen=Seen(pool),

@@ -14,6 +14,8 @@ from iotistic.control.alerts.routes import alert_router
 from iotistic.control.alerts.service import AlertService, RuleService
 from iotistic.control.alerts.targets import TargetService
 from iotistic.control.alerts.webhook import WebhookSender
+from iotistic.control.anomalies.routes import anomaly_router
+from iotistic.control.anomalies.service import AnomalyService
 from iotistic.control.apps.applications import Applications
 from iotistic.control.apps.device_apps import DeviceApps
 from iotistic.control.apps.registry_routes import application_router
@@ -138,6 +140,7 @@ def _work(control: ControlPlane) -> Iterator[APIRouter]:
 
 def _records(control: ControlPlane) -> Iterator[APIRouter]:
     pool, settings = control.ground.pool, control.ground.settings
+    yield anomaly_router(AnomalyService(pool, trail=control.trail, clock=control.ground.clock))
     stream = EventStream(pool)
     yield event_router(stream)
     yield audit_router(stream, pool)

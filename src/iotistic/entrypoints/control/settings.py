@@ -5,6 +5,7 @@ import os
 from iotistic.control.access.addresses import ProxySettings
 from iotistic.control.accounts.settings import AccountSettings
 from iotistic.control.alerts.settings import AlertSettings, DeliverySettings, MailSettings
+from iotistic.control.anomalies.settings import AnomalyDeskSettings
 from iotistic.control.audit.settings import AuditSettings
 from iotistic.control.broker.settings import BrokerDeskSettings
 from iotistic.control.devicelogs.settings import DeviceLogSettings
@@ -48,6 +49,7 @@ class ControlSettings(
     DeliverySettings,
     MailSettings,
     BrokerDeskSettings,
+    AnomalyDeskSettings,
     AuditSettings,
     WhySettings,
     UpkeepSettings,
