@@ -27,7 +27,13 @@ class Silent:
 def tasks(pool, tmp_path):
     home = Home(tmp_path / "home")
     home.create()
-    secrets = ("alert_signing_secret", "broker_auth_token", "broker_secret", "provisioning_secret", "jwt_secret")
+    secrets = (
+        "alert_signing_secret",
+        "broker_auth_token",
+        "broker_secret",
+        "provisioning_secret",
+        "jwt_secret",
+    )
     settings = ControlSettings(**dict.fromkeys(secrets, "secret " * 8))
     ground = Ground(pool=pool, home=home, settings=settings, publisher=Silent(), operator=SecretStr("o" * 16))
     control = ControlPlane.of(ground)
