@@ -6,6 +6,7 @@ from uuid import UUID
 import device_cloud
 from device_cloud import BASE, Cloud, Device
 from job_cloud import Roles
+from pydantic import SecretStr
 
 from iotistic.control.access.addresses import ClientAddresses
 from iotistic.control.access.model import ApiKeyPrincipal, Permission
@@ -16,7 +17,12 @@ from iotistic.control.apps.registry_routes import application_router
 from iotistic.control.apps.routes import device_app_router
 from iotistic.control.audit.trail import AuditTrail
 from iotistic.control.devices.source import FleetDeviceSource
+from iotistic.control.images.registries import Registries
+from iotistic.control.images.resolving import ImageResolver
+from iotistic.control.images.routes import registry_router
+from iotistic.control.images.settings import ImageSettings
 from iotistic.control.states.operator_routes import target_router
+from iotistic.kernel.sealing import Seal
 from iotistic.kernel.web.attempts import FailedAttempts
 
 WRITER = "a key that may change and not deploy"
@@ -53,18 +59,23 @@ class Desk:
         ]
 
 
-def routers(cloud):
+def routers(cloud, **settings):
     """Return the routes that are tried here."""
     told = {"trail": AuditTrail(), "clock": cloud.clock}
-    yield target_router(cloud.states)
-    yield device_app_router(DeviceApps(cloud.pool, cloud.states, clock=cloud.clock))
+    chosen = ImageSettings(**{"registry_secret": SecretStr("secret " * 8), **settings})
+    seal = Seal(chosen.registry_secret, purpose="registries", setting="REGISTRY_SECRET")
+    registries = Registries(cloud.pool, seal, **told)
+    images = ImageResolver(registries, chosen)
+    yield target_router(cloud.states, images)
+    yield registry_router(registries, images)
+    yield device_app_router(DeviceApps(cloud.pool, cloud.states, clock=cloud.clock), cloud.states, images)
     yield application_router(Applications(cloud.pool, **told))
 
 
 @contextlib.asynccontextmanager
 async def served(pool, **settings):
-    cloud = device_cloud.build(pool, trail=AuditTrail(), **settings)
-    for router in routers(cloud):
+    cloud = device_cloud.build(pool, trail=AuditTrail())
+    for router in routers(cloud, **settings):
         cloud.app.include_router(router, prefix=BASE)
     gate = Gate(
         callers=_People(),

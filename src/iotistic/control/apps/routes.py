@@ -10,10 +10,11 @@ POST   /devices/{uuid}/apps/{app_id}/services/{service}/{action}    or one, by i
 Each waits until it is deployed; `?deploy=true` does that at once, `?expectedVersion=` refuses when it is another.
 """
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import PermissionMissing, requires
@@ -30,6 +31,10 @@ from iotistic.control.apps.schemas import (
 )
 from iotistic.control.devices.visible import visible
 from iotistic.control.devices.wire import DeviceRoute
+from iotistic.control.images.model import pinned
+from iotistic.control.images.resolving import ImageResolver
+from iotistic.control.states.operator_routes import waiting_pins
+from iotistic.control.states.service import StateService
 
 _Writer = Annotated[Caller, requires(Permission.DEVICE_WRITE)]
 _Controller = Annotated[Caller, requires(Permission.DEVICE_CONTROL)]
@@ -37,10 +42,13 @@ _AppId = Annotated[Identifier, Path(description="Of the app, a number or a name.
 _Service = Annotated[Name, Path(description="A service's name, or its id.")]
 
 
-def device_app_router(apps: DeviceApps) -> APIRouter:
-    """Return the routes."""
+def device_app_router(
+    apps: DeviceApps, states: StateService, images: ImageResolver | None = None
+) -> APIRouter:
+    """Return the routes; without `images` no tag is looked up."""
     router = APIRouter(prefix="/devices/{uuid}/apps", tags=["device apps"], route_class=DeviceRoute)
     _add_changes(router, apps)
+    _add_deploying(router, apps, states, images)
     _add_actions(router, apps)
     return router
 
@@ -85,15 +93,27 @@ def _add_changes(router: APIRouter, apps: DeviceApps) -> None:
     _ = add, change, remove
 
 
-def _add_actions(router: APIRouter, apps: DeviceApps) -> None:
+def _add_deploying(
+    router: APIRouter, apps: DeviceApps, states: StateService, images: ImageResolver | None
+) -> None:
     @router.post("/{app_id}/deploy", operation_id="deploy_device_app")
     async def deploy_app(
-        uuid: UUID, app_id: _AppId, caller: _Controller, expected: Expected = None
+        uuid: UUID,
+        app_id: _AppId,
+        caller: _Controller,
+        expected: Expected = None,
+        resolve: Annotated[bool | None, Query(description="Whether tags of images become digests.")] = None,
     ) -> AppStanding:
         """Put only this app's part of what waits in force; the rest goes on waiting."""
-        asked = _asked(caller, expected, deploy=True)
-        return AppStanding.of(uuid, app_id, await apps.deploy(_seen(caller, uuid), app_id, asked))
+        asked, seen = _asked(caller, expected, deploy=True), _seen(caller, uuid)
+        pins = await waiting_pins(states, images, seen, wanted=resolve)
+        finish = None if pins is None else partial(pinned, pins=pins.found)
+        return AppStanding.of(uuid, app_id, await apps.deploy(seen, app_id, asked, finish))
 
+    _ = deploy_app
+
+
+def _add_actions(router: APIRouter, apps: DeviceApps) -> None:
     @router.post("/{app_id}/{action}", operation_id="act_on_device_app")
     async def act(
         uuid: UUID,
@@ -122,7 +142,7 @@ def _add_actions(router: APIRouter, apps: DeviceApps) -> None:
         standing = await apps.act(_seen(caller, uuid), app_id, service, action, asked)
         return AppStanding.of(uuid, app_id, standing)
 
-    _ = deploy_app, act, act_on_service
+    _ = act, act_on_service
 
 
 def _seen(caller: Caller, uuid: UUID) -> str:

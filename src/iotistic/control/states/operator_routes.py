@@ -11,6 +11,7 @@ GET    /devices/{uuid}/current-state     what the device said last
 """
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,6 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.devices.wire import DeviceRoute
+from iotistic.control.images.model import Pins, images_of, pinned
+from iotistic.control.images.resolving import ImageResolver
+from iotistic.control.images.routes import PinsShape
 from iotistic.control.states.model import Report, Standing, Target
 from iotistic.control.states.service import StateService
 
@@ -46,6 +50,10 @@ class DeployRequest(BaseModel):
     """What the caller believes to be in force; empty: whatever it is."""
 
     expected_version: int | None = Field(default=None, ge=1)
+    resolve: bool | None = Field(
+        default=None,
+        description="Whether tags of images become digests, as far as registries say; without it, as the server is set.",
+    )
 
 
 class RollbackRequest(BaseModel):
@@ -111,6 +119,18 @@ class TargetVersion(BaseModel):
         )
 
 
+class DeployedTarget(TargetVersion):
+    """What was deployed; `images` tells what became of tags, when they were looked up."""
+
+    images: PinsShape | None = None
+
+    @classmethod
+    def with_pins(cls, target: Target, pins: Pins | None) -> "DeployedTarget":
+        """Show a target that was deployed."""
+        shown = TargetVersion.of(target).model_dump()
+        return cls(**shown, images=None if pins is None else PinsShape.of(pins))
+
+
 class CurrentState(BaseModel):
     """Everything that a device said of itself, each field as it said it last."""
 
@@ -124,8 +144,8 @@ class CurrentState(BaseModel):
         return cls(uuid=uuid, reported_at=report.reported_at, state=report.fields)
 
 
-def target_router(states: StateService) -> APIRouter:
-    """Return the routes below /devices/{uuid}."""
+def target_router(states: StateService, images: ImageResolver | None = None) -> APIRouter:
+    """Return the routes below /devices/{uuid}; without `images` no tag is looked up."""
     router = APIRouter(prefix="/devices/{uuid}", tags=["device state"], route_class=DeviceRoute)
 
     @router.get("/target-state", operation_id="get_target_state", dependencies=_READER)
@@ -161,10 +181,17 @@ def target_router(states: StateService) -> APIRouter:
     @router.post("/deploy", operation_id="deploy_target_state")
     async def deploy(
         uuid: UUID, caller: _Controller, asked: Annotated[DeployRequest | None, Body()] = None
-    ) -> TargetVersion:
+    ) -> DeployedTarget:
         """Put what waits in force as the next version."""
-        expected = asked.expected_version if asked else None
-        return TargetVersion.of(await states.deploy(str(uuid), by=caller.name, expected_version=expected))
+        asked = asked or DeployRequest()
+        pins = await waiting_pins(states, images, str(uuid), wanted=asked.resolve)
+        target = await states.deploy(
+            str(uuid),
+            by=caller.name,
+            expected_version=asked.expected_version,
+            finish=None if pins is None else partial(pinned, pins=pins.found),
+        )
+        return DeployedTarget.with_pins(target, pins)
 
     @router.post("/deploy/cancel", operation_id="cancel_deployment")
     async def cancel(uuid: UUID, caller: _Controller) -> TargetState:
@@ -178,3 +205,13 @@ def target_router(states: StateService) -> APIRouter:
 
     _ = get_target, set_target, clear_target, history, roll_back, deploy, cancel, current
     return router
+
+
+async def waiting_pins(
+    states: StateService, images: ImageResolver | None, uuid: str, *, wanted: bool | None
+) -> Pins | None:
+    """Look up the images of what waits; None when nobody wants that. No transaction is open meanwhile."""
+    if images is None or not (images.is_usual if wanted is None else wanted):
+        return None
+    draft = (await states.standing(uuid)).draft
+    return await images.pins(images_of(draft)) if draft is not None else None

@@ -28,6 +28,9 @@ from iotistic.control.devicelogs.service import DeviceLogs
 from iotistic.control.devicemetrics.routes import metrics_router
 from iotistic.control.devices.fleet_routes import fleet_router
 from iotistic.control.devices.routes import device_key_router
+from iotistic.control.images.registries import Registries
+from iotistic.control.images.resolving import ImageResolver
+from iotistic.control.images.routes import registry_router
 from iotistic.control.jobs.catalogue import Catalogue
 from iotistic.control.jobs.catalogue_routes import handler_router, template_router
 from iotistic.control.jobs.delivery import DeviceJobs
@@ -56,6 +59,7 @@ from iotistic.control.why.service import WhyService
 from iotistic.entrypoints.control.loops import alert_sources
 from iotistic.entrypoints.control.rooms import ControlPlane
 from iotistic.entrypoints.control.upkeep import watched_work
+from iotistic.kernel.sealing import Seal
 
 
 def control_router(control: ControlPlane) -> APIRouter:
@@ -113,8 +117,18 @@ def _fleet(control: ControlPlane) -> Iterator[APIRouter]:
     yield upload_router(logs, control.devices, heard=control.attendance.logged)
     yield device_key_router(control.devices, lifecycle=control.lifecycle)
     yield device_state_router(control.states, control.devices)
-    yield target_router(control.states)
-    yield device_app_router(DeviceApps(pool, control.states, clock=control.ground.clock))
+    registries = Registries(
+        pool,
+        Seal(settings.registry_secret, purpose="registries", setting="REGISTRY_SECRET"),
+        trail=control.trail,
+        clock=control.ground.clock,
+    )
+    images = ImageResolver(registries, settings)
+    yield target_router(control.states, images)
+    yield registry_router(registries, images)
+    yield device_app_router(
+        DeviceApps(pool, control.states, clock=control.ground.clock), control.states, images
+    )
     yield application_router(Applications(pool, trail=control.trail, clock=control.ground.clock))
     yield control.broker.router()
 

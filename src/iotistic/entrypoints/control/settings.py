@@ -11,6 +11,7 @@ from iotistic.control.broker.settings import BrokerDeskSettings
 from iotistic.control.devicelogs.settings import DeviceLogSettings
 from iotistic.control.devices.service import DeviceKeySettings
 from iotistic.control.history.settings import HistorySettings
+from iotistic.control.images.settings import ImageSettings
 from iotistic.control.jobs.settings import JobDeskSettings
 from iotistic.control.licences.settings import LicenceSettings
 from iotistic.control.presence.settings import PresenceSettings
@@ -29,6 +30,7 @@ _MADE = (
     "broker_secret",
     "jwt_secret",
     "provisioning_secret",
+    "registry_secret",
 )
 
 
@@ -51,6 +53,7 @@ class ControlSettings(
     BrokerDeskSettings,
     AnomalyDeskSettings,
     AuditSettings,
+    ImageSettings,
     WhySettings,
     UpkeepSettings,
 ):
