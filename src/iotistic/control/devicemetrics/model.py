@@ -1,11 +1,12 @@
 """What a report says of a machine. Pure: what is no figure is left out, whatever else stands there."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
+
+import msgspec
 
 from iotistic.kernel.errors import Invalid
 
@@ -86,7 +87,7 @@ def _processes(value: object) -> str | None:
     kept: list[dict[str, object]] = []
     for entry in cast("list[object]", value)[:_MOST_PROCESSES]:
         if isinstance(entry, dict):
-            one = cast("Mapping[str, object]", entry)
+            one = cast("dict[str, object]", entry)
             name = str(one.get("name", ""))[:_MOST_NAME].replace("\0", "").encode(errors="replace").decode()
             kept.append(
                 {
@@ -96,7 +97,7 @@ def _processes(value: object) -> str | None:
                     "mem": _number(one, "mem"),
                 }
             )
-    return json.dumps(kept) if kept else None
+    return msgspec.json.encode(kept).decode() if kept else None
 
 
 def _number(one: Mapping[str, object], name: str) -> float | int | None:

@@ -34,18 +34,15 @@ class BodyTooLarge(Invalid):
 
 async def read_json(request: Request, *, most: int = _MIB) -> Any:
     """Return the JSON of a request; `most` is in bytes, unpacked. Raises BodyInvalid, BodyTooLarge."""
-    return read_body(await request.body(), request.headers.get("content-encoding", ""), most=most)
-
-
-def read_body(body: bytes, encoding: str, *, most: int = _MIB) -> Any:
-    """Return the JSON of a body that is packed as `encoding` says. Raises BodyInvalid, BodyTooLarge."""
+    body = unpacked(await request.body(), request.headers.get("content-encoding", ""), most=most)
     try:
-        return json.loads(_unpacked(body, encoding, most))
+        return json.loads(body)
     except (ValueError, RecursionError) as exc:
         raise BodyInvalid("the body is not JSON") from exc
 
 
-def _unpacked(body: bytes, encoding: str, most: int) -> bytes:
+def unpacked(body: bytes, encoding: str, *, most: int) -> bytes:
+    """Return a body that is packed as `encoding` says. Raises BodyInvalid, BodyTooLarge."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         plain, is_whole = body[: most + 1], True

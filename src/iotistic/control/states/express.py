@@ -5,19 +5,23 @@ that is not plainly one of these: a refusal, a new target, an unusual header, a 
 to its route is as it came. Both ways count alike and answer alike; a test compares them.
 """
 
+import os
 import re
 import time
-import uuid as uuids
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
+import msgspec
+import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from iotistic.control.devices.wire import read_body
-from iotistic.control.states.model import etags_in, reported_fields, uuid_of_report
+from iotistic.control.devices.wire import unpacked
+from iotistic.control.states.model import etags_in
 from iotistic.control.states.together import StatesTogether
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.web.middleware import counted, is_request_id
+
+log = structlog.get_logger()
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _POLL, _REPORT = "/device/{uuid}/state", "/device/state"
@@ -25,6 +29,8 @@ _MOST_REPORT = 256 * 1024
 _STORED = b'{"status":"ok"}'
 # Their meaning is not known here: who calls from a browser, asks for parts, or shows its key in another way.
 _UNUSUAL = frozenset({b"origin", b"authorization", b"transfer-encoding", b"expect", b"range"})
+
+_NAMED, _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw]), msgspec.json.Decoder(dict[str, Any])
 
 Headers = dict[bytes, bytes]
 
@@ -44,17 +50,16 @@ class ExpressStates:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        left: Receive | None = receive
         if scope["type"] == "http":
             method, path = scope["method"], scope["path"]
             if method == "GET" and path.endswith(self._after) and path.startswith(self._before):
-                if await self._poll(scope, path[len(self._before) : -len(self._after)], send):
-                    return
+                uuid = path[len(self._before) : -len(self._after)]
+                left = None if await self._poll(scope, uuid, send) else receive
             elif method == "PATCH" and path == self._report_path:
                 left = await self._report(scope, receive, send)
-                if left is None:
-                    return
-                receive = left
-        await self._app(scope, receive, send)
+        if left is not None:
+            await self._app(scope, left, send)
 
     async def _poll(self, scope: Scope, uuid: str, send: Send) -> bool:
         """Answer that nothing is new; False when there is more to say."""
@@ -66,8 +71,9 @@ class ExpressStates:
             return False
         try:
             etag = await self._together.current_etag(uuid, _key(headers), etags)
-        except IotisticError:
-            return False  # the route finds out as well, and says it in its words
+        except Exception as exc:  # noqa: BLE001  the route meets it as well, and says it in its words
+            _note(exc)
+            return False
         if etag is None:
             return False
         named = [(b"etag", etag.encode()), *self._named(headers)]
@@ -88,7 +94,8 @@ class ExpressStates:
         body = b"".join(message.get("body", b"") for message in messages)
         try:
             is_stored = len(body) == int(length) and await self._store(headers, body)
-        except IotisticError:
+        except Exception as exc:  # noqa: BLE001  as above
+            _note(exc)
             is_stored = False
         if not is_stored:
             return _again(messages, receive)
@@ -103,15 +110,17 @@ class ExpressStates:
 
     async def _store(self, headers: Headers, body: bytes) -> bool:
         packing = headers.get(b"content-encoding", b"").decode("latin-1")
-        document = read_body(body, packing, most=_MOST_REPORT)
-        uuid = uuid_of_report(document)
-        if not _UUID.fullmatch(uuid):
+        named = _NAMED.decode(unpacked(body, packing, most=_MOST_REPORT))
+        uuid = next(iter(named), "")
+        if len(named) != 1 or not _UUID.fullmatch(uuid):
             return False
-        return await self._together.stored(uuid, _key(headers), reported_fields(document, uuid))
+        # The text goes into the database as it came: it is not written anew, only read.
+        text = bytes(named[uuid])
+        return await self._together.stored(uuid, _key(headers), _FIELDS.decode(text), text.decode())
 
     def _named(self, headers: Headers) -> list[tuple[bytes, bytes]]:
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if is_request_id(given) else uuids.uuid4().hex
+        request_id = given if is_request_id(given) else os.urandom(16).hex()
         return [(b"x-request-id", request_id.encode()), *self._said]
 
 
@@ -121,6 +130,12 @@ def _usual_headers(scope: MutableMapping[str, Any]) -> Headers | None:
     if len(headers) != len(scope["headers"]) or not _UNUSUAL.isdisjoint(headers) or not _key(headers):
         return None
     return headers
+
+
+def _note(exc: Exception) -> None:
+    """Tell of what no caller can be at fault for."""
+    if not isinstance(exc, IotisticError | msgspec.MsgspecError | ValueError | RecursionError):
+        log.warning("express.failed", reason=f"{type(exc).__name__}: {exc}")
 
 
 def _key(headers: Headers) -> str:

@@ -8,11 +8,10 @@ follow, is refused by the database, or takes a device away) is left to StateServ
 A report counts once it is committed; one that is then left to StateService is merged again, which changes nothing.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import asyncpg
 from prometheus_client import Counter
@@ -31,7 +30,6 @@ from iotistic.kernel.postgres.pool import database_errors
 REPORTS = Counter("iotistic_state_reports_together", "Reports by whether they went with others", ["outcome"])
 
 _FIRST_ETAG = first_target().etag
-_MOST_BYTES = 256 * 1024
 # A device whose row somebody else holds keeps the others waiting no longer than this; it goes by itself then.
 _LOCK_WITHIN = "200ms"
 
@@ -39,6 +37,7 @@ _LOCK_WITHIN = "200ms"
 @dataclass(frozen=True, slots=True)
 class _Report:
     uuid: str
+    key: bytes
     fields: Mapping[str, Any]
     text: str
     at: datetime
@@ -61,31 +60,23 @@ class StatesTogether:
 
     async def current_etag(self, uuid: str, api_key: str, etags: Sequence[str]) -> str | None:
         """Return the ETag of a device's target, when it has that one; None leaves the poll to StateService."""
-        known = await self._known(uuid, api_key)
-        if known is None or (etag := known.etag or _FIRST_ETAG) not in etags:
+        presented = digest_of(api_key)
+        known = await self._knowing.ask((uuid, prefix_of(presented)))
+        if not _is_good(known, presented) or (etag := known.etag or _FIRST_ETAG) not in etags:
             return None
         self._witness.polled(uuid)
         return etag
 
-    async def stored(self, uuid: str, api_key: str, fields: Mapping[str, Any]) -> bool:
-        """Say whether a report is stored; False leaves it to StateService."""
-        if fields.get("is_online") is False or await self._known(uuid, api_key) is None:
-            return False
-        try:
-            text = json.dumps(fields, allow_nan=False)
-        except (ValueError, TypeError, RecursionError):
+    async def stored(self, uuid: str, api_key: str, fields: Mapping[str, Any], text: str) -> bool:
+        """Say whether a report, read and as JSON text, is stored; False leaves it to StateService."""
+        if fields.get("is_online") is False:
             return False
         now = self._clock()
-        is_stored = len(text) <= _MOST_BYTES and await self._merging.ask(_Report(uuid, fields, text, now))
+        is_stored = await self._merging.ask(_Report(uuid, digest_of(api_key), fields, text, now))
         REPORTS.labels("together" if is_stored else "alone").inc()
         if is_stored:
             await self._witness.reported(uuid, fields, now)
         return is_stored
-
-    async def _known(self, uuid: str, api_key: str) -> Known | None:
-        presented = digest_of(api_key)
-        found = await self._knowing.ask((uuid, prefix_of(presented)))
-        return found if found and found.is_active and is_key(found.digest, presented) else None
 
     async def _recognise(self, shown: Sequence[tuple[str, bytes]]) -> Sequence[Known | None]:
         with database_errors():
@@ -109,12 +100,23 @@ class StatesTogether:
         return [place in stored for place in range(len(reports))]
 
     async def _merge(self, reports: Sequence[_Report]) -> set[int]:
-        """Store reports; return the places of those that are not stored, because they change what events follow."""
+        """Store reports; return the places of those that are not stored.
+
+        Their key is not good, or they change what events follow.
+        """
+        shown = [(one.uuid, prefix_of(one.key)) for one in reports]
         async with self._pool.acquire() as db, db.transaction():
+            known = await together_rows.recognise(db, shown, self._clock())
+            good = [place for place, one in enumerate(reports) if _is_good(known[place], one.key)]
             await db.execute("SELECT set_config('lock_timeout', $1, true)", _LOCK_WITHIN)
-            told = [(report.uuid, report.fields) for report in reports]
-            unusual = set(await self._events.changing(db, told))
-            usual = [report for place, report in enumerate(reports) if place not in unusual]
-            if usual:
-                await together_rows.merge_reports(db, [(one.uuid, one.text, one.at) for one in usual])
-        return unusual
+            told = [(reports[place].uuid, reports[place].fields) for place in good]
+            changing = {good[number] for number in await self._events.changing(db, told)}
+            usual = [place for place in good if place not in changing]
+            texts = [(reports[place].uuid, reports[place].text, reports[place].at) for place in usual]
+            if texts:
+                await together_rows.merge_reports(db, texts)
+        return set(range(len(reports))).difference(usual)
+
+
+def _is_good(known: Known | None, key: bytes) -> TypeGuard[Known]:
+    return known is not None and known.is_active and is_key(known.digest, key)

@@ -10,6 +10,7 @@ from typing import Self
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.web.client_cert import ClientCertificateProtocol
@@ -75,16 +76,18 @@ async def serve(
     port: int,
     ssl_context: ssl.SSLContext | None = None,
     grace_s: int = 5,
+    front: ASGIApp | None = None,
 ) -> WebServer:
     """Serve `app` (made by create_app) on `host`:`port` and return once it listens; port 0 picks one.
 
     `ssl_context` makes it HTTPS; the certificate may be replaced in it while the server runs. Requests
-    still running `grace_s` seconds after `stop` are cancelled. Lifespan handlers do not run: the
+    still running `grace_s` seconds after `stop` are cancelled. `front` is what requests come to first, when that is
+    not `app` itself. Lifespan handlers do not run: the
     entrypoint that calls this starts and stops what the app needs. Raises AddressTaken.
     """
     listener = _bind(host, port)
     config = uvicorn.Config(
-        app,
+        front or app,
         # Only a handshake shows certificates; the parser that keeps them is slower by half.
         http=ClientCertificateProtocol if ssl_context else LeanHttpProtocol,
         ws="none",
