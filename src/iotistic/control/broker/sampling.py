@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from iotistic.control.broker.shape import Schema, merged, schema_of
 
 _SYS = "$SYS/broker/"
+_LOG = "$SYS/broker/log/"
 _MOST_TOPICS = 2_000
 _MOST_TOPIC = 1_024
 _MOST_FIGURES = 200
@@ -58,7 +59,8 @@ class Sample:
             seen.add(payload)
 
     def _add_figure(self, topic: str, payload: bytes) -> None:
-        if topic.startswith(_SYS) and len(self.figures) < _MOST_FIGURES:
+        # The log names clients and their addresses; it is no figure.
+        if topic.startswith(_SYS) and not topic.startswith(_LOG) and len(self.figures) < _MOST_FIGURES:
             self.figures[topic.removeprefix(_SYS)] = _figure(payload)
 
 

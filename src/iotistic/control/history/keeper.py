@@ -35,8 +35,6 @@ _EVERY_S = 60.0
 _ROUNDS_A_DAY_CHECK = 10
 _BATCH = 5000
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
-# What is kept as a part of another history.
-_OF = {LOG_ARRIVALS: LOGS}
 
 
 @dataclass(slots=True)

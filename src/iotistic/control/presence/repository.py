@@ -31,7 +31,14 @@ _OPEN = (
     "UPDATE device_presence SET epoch = epoch + 1, closed_at = NULL, seen_at = clock_timestamp(), source = $2, "
     "lease_until = clock_timestamp() + $3::interval, is_online = true, "
     "changed_at = CASE WHEN is_online THEN changed_at ELSE clock_timestamp() END "
-    "WHERE device_uuid = $1::text::uuid RETURNING device_uuid::text, is_online, changed_at, source, epoch"
+    "WHERE device_uuid = ANY($1::text[]::uuid[]) "
+    "RETURNING device_uuid::text, is_online, changed_at, source, epoch"
+)
+_CLOSE = (
+    "UPDATE device_presence p SET closed_at = clock_timestamp(), "
+    "lease_until = least(lease_until, clock_timestamp() + $3::interval) "
+    "FROM unnest($1::text[]::uuid[], $2::bigint[]) u (uuid, epoch) "
+    "WHERE p.device_uuid = u.uuid AND (u.epoch IS NULL OR p.epoch = u.epoch) RETURNING p.device_uuid::text"
 )
 _END = (
     "UPDATE device_presence SET is_online = false, changed_at = $2 "
@@ -54,28 +61,24 @@ async def renew(db: Database, signs: Sequence[tuple[str, float, str]], lease: ti
     return [_coming(row) for row in came]
 
 
-async def open_session(
-    db: Database, uuid: str, source: str, lease: timedelta
-) -> tuple[int, list[Transition]] | None:
-    """Begin the next epoch; return it, and whether the device came by it. None when there is no such device."""
-    before = await db.fetch(_LOCK, [uuid])
-    if not before:
-        return None
-    row = await db.fetchrow(_OPEN, uuid, source, lease)
-    return row["epoch"], [] if before[0]["is_online"] else [_coming(row)]
+async def open_sessions(
+    db: Database, uuids: Sequence[str], source: str, lease: timedelta
+) -> tuple[dict[str, int], list[Transition]]:
+    """Begin the next epoch of devices; return the epochs of those that there are, and who came by it."""
+    before = {row["device_uuid"]: row["is_online"] for row in await db.fetch(_LOCK, list(uuids))}
+    rows = await db.fetch(_OPEN, list(before), source, lease)
+    came = [_coming(row) for row in rows if not before[row["device_uuid"]]]
+    return {row["device_uuid"]: row["epoch"] for row in rows}, came
 
 
-async def close_session(db: Database, uuid: str, epoch: int | None, grace: timedelta) -> bool:
-    """Shorten the lease to a grace, unless a newer session stands; say whether it was the newest."""
-    done = await db.execute(
-        "UPDATE device_presence SET closed_at = clock_timestamp(), "
-        "lease_until = least(lease_until, clock_timestamp() + $3::interval) "
-        "WHERE device_uuid = $1::text::uuid AND ($2::bigint IS NULL OR epoch = $2)",
-        uuid,
-        epoch,
-        grace,
-    )
-    return done == "UPDATE 1"
+async def close_sessions(
+    db: Database, sessions: Sequence[tuple[str, int | None]], grace: timedelta
+) -> list[str]:
+    """Shorten leases to a grace, unless a newer session stands than the one named; return whose it was."""
+    uuids = [uuid for uuid, _ in sessions]
+    await db.fetch(_LOCK, uuids)
+    rows = await db.fetch(_CLOSE, uuids, [epoch for _, epoch in sessions], grace)
+    return [row["device_uuid"] for row in rows]
 
 
 async def watched(db: Database) -> tuple[datetime, datetime] | None:

@@ -66,25 +66,36 @@ class Presence:
 
     async def opened(self, uuid: str) -> int:
         """Begin an MQTT session; return its epoch, which its end is told with. Raises DeviceUnknown."""
+        found = await self.all_opened([uuid])
+        if uuid not in found:
+            raise DeviceUnknown(uuid=uuid)
+        return found[uuid]
+
+    async def all_opened(self, uuids: Sequence[str]) -> dict[str, int]:
+        """Begin sessions of several devices, each named once; return their epochs, without those that nobody knows."""
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
-                found = await repository.open_session(db, uuid, Sign.MQTT, self._lease)
-                if found is None:
-                    raise DeviceUnknown(uuid=uuid)
-                await self._record(db, found[1])
-        return found[0]
+                epochs, came = await repository.open_sessions(db, uuids, Sign.MQTT, self._lease)
+                await self._record(db, came)
+        return epochs
 
     async def closed(self, uuid: str, epoch: int) -> bool:
         """End a session: without another sign of life its device is gone after a grace.
 
         Returns False when a newer session stands: then nothing changes.
         """
-        grace = timedelta(seconds=self._settings.presence_grace_s)
-        return await self._close(uuid, epoch, grace)
+        return bool(await self.all_closed([(uuid, epoch)]))
+
+    async def all_closed(self, sessions: Sequence[tuple[str, int | None]]) -> list[str]:
+        """End sessions of several devices, each named once; None is the newest, whichever that is.
+
+        Returns those whose newest it was.
+        """
+        return await self._close(sessions, timedelta(seconds=self._settings.presence_grace_s))
 
     async def left(self, uuid: str) -> None:
         """Let a device be gone that said goodbye, until it gives another sign."""
-        await self._close(uuid, None, timedelta())
+        await self._close([(uuid, None)], timedelta())
         await self.end([uuid], Parting.GOODBYE)
 
     async def end(self, uuids: Sequence[str], reason: Parting) -> list[Transition]:
@@ -156,12 +167,13 @@ class Presence:
                 await self._record(db, await repository.renew(db, signs, self._lease))
         self._written.update((uuid, at) for uuid, (at, _) in noticed.items())
 
-    async def _close(self, uuid: str, epoch: int | None, grace: timedelta) -> bool:
+    async def _close(self, sessions: Sequence[tuple[str, int | None]], grace: timedelta) -> list[str]:
         with database_errors():
-            is_newest = await repository.close_session(self._pool, uuid, epoch, grace)
-        if is_newest:
+            async with self._pool.acquire() as db, db.transaction():
+                closed = await repository.close_sessions(db, sessions, grace)
+        for uuid in closed:
             self._forget_noticed(uuid)
-        return is_newest
+        return closed
 
     async def _pardon(self, db: Any, alive_at: Any, now: Any) -> None:
         jump = now - alive_at

@@ -20,6 +20,7 @@ from iotistic.control.jobs.delivery import DeviceJobs
 from iotistic.control.jobs.keeper import JobKeeper
 from iotistic.control.jobs.messages import Announcer, JobUpdates
 from iotistic.control.presence.keeper import PresenceKeeper
+from iotistic.control.presence.listening import SessionListener
 from iotistic.control.rollouts.engine import RolloutEngine
 from iotistic.control.states.inbox import FILTERS, StateInbox
 from iotistic.control.upkeep.keeper import UpkeepKeeper
@@ -73,6 +74,7 @@ def working_loops(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ...]
     )
     return (
         PresenceKeeper(control.presence, settings, forgets=False),
+        SessionListener(pool, control.presence, mqtt),
         control.broker.announcer,
         keepers.jobs,
         JobInbox(JobUpdates(reports, ground.publisher, clock=clock), mqtt),

@@ -143,6 +143,8 @@ class BrokerConfig:
         yield f"acl_file {self.files.acl}"
         yield f"pid_file {self.files.pid}"
         yield "log_dest stderr"
+        # $SYS/broker/log/…: who came and went, for those who keep the presence of devices. Debug lines stay out.
+        yield "log_dest topic"
         yield "log_timestamp false"
         yield "connection_messages true"
         for log_type in (*_LOG_TYPES, *(["debug"] if self.debug_lines else [])):
