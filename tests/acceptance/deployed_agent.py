@@ -125,7 +125,7 @@ class BrokerLink:
 
     def __init__(self, agent, **otherwise):
         """Raise OSError when the broker is away, PermissionError when it does not let this login in."""
-        self._agent, self.received, self._settled, self._next = agent, [], set(), 0
+        self._agent, self.received, self._heard, self._settled, self._next = agent, [], 0, set(), 0
         known = agent.known | otherwise
         to = urlsplit(known["broker"])
         context = ssl.create_default_context(cadata=known["ca"])
@@ -158,14 +158,13 @@ class BrokerLink:
 
     def converse(self, chapter):
         """Say and hear the messages of a chapter, in their order."""
-        already = len(self.received)
         for message in case(chapter)["messages"]:
             if "says" in message:
                 self.say(self._agent.fill(message["says"]), self._agent.fill(message["json"]))
             else:
-                self._until(lambda at=already: len(self.received) > at, message["hears"])
-                topic, payload = self.received[already]
-                already += 1
+                self._until(lambda: len(self.received) > self._heard, message["hears"])
+                topic, payload = self.received[self._heard]
+                self._heard += 1
                 assert topic == self._agent.fill(message["hears"])
                 check(self._agent.fill(message["json"]), json.loads(payload), topic)
 

@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from job_cloud import JobCloud, document, served
 
 from iotistic.contracts.job_messages import notify_topic, read_answer, read_order, update_topic
 from iotistic.contracts.jobs import JobStatus
+from iotistic.control.jobs.reminding import JobReminder
+from iotistic.control.presence.model import Parting, Sign, Transition
 
 
 @pytest.fixture
@@ -21,11 +25,13 @@ async def hear(cloud, device, job, message):
     await cloud.updates.hear(update_topic(str(device.uuid), job["job_id"]), payload)
 
 
-async def test_devices_are_told_of_their_jobs_once(cloud):
+async def test_devices_are_told_of_their_jobs_and_no_more_once_they_fetched_them(cloud):
     devices = [await cloud.device() for _ in range(3)]
     job = await cloud.execute(timeout_minutes=5)
     await cloud.tick()
     said = cloud.broker.take()
+    for device in devices:
+        await device.poll()
     await cloud.tick(minutes=5)
     order, faults = read_order(said[0][1])
 
@@ -34,6 +40,54 @@ async def test_devices_are_told_of_their_jobs_once(cloud):
     assert (order.job_id, order.number, order.name, order.timeout_s) == (job["job_id"], 1, "greet", 300)
     assert (order.document, order.status) == (document(), JobStatus.QUEUED)
     assert cloud.broker.take() == []
+
+
+async def test_what_nobody_fetches_is_told_again_each_time_after_twice_as_long(cloud):
+    """Lesson 15: who was between two connections, and does not poll while it is at the broker, never heard."""
+    device = await cloud.device()
+    job = await cloud.execute()
+    told_at = []
+    for minute in range(60):
+        await cloud.tick(minutes=1)
+        told_at += [minute] * len(cloud.broker.take())
+    await hear(cloud, device, job, {"status": "IN_PROGRESS"})
+    cloud.broker.take()
+    await cloud.tick(hours=1)
+
+    assert told_at == [0, 1, 3, 7, 15, 31]
+    assert cloud.broker.take() == []
+
+
+async def test_a_device_that_comes_back_hears_at_once_of_what_waits_and_not_twice_of_what_it_heard_just_now(
+    cloud,
+):
+    """Lesson 15: a job made while a device was offline was not fetched after it came back to the broker."""
+    gone, other = await cloud.device(), await cloud.device()
+    waiting = await cloud.execute(target_type="device", target_devices=[str(gone.uuid)])
+    later = {"scheduled_at": (cloud.clock.now + timedelta(days=2)).isoformat()}
+    await cloud.execute(target_type="device", target_devices=[str(gone.uuid)], schedule=later)
+    await cloud.execute(target_type="device", target_devices=[str(other.uuid)])
+    await cloud.tick()
+    await cloud.tick(hours=20)
+    await cloud.execute(target_type="device", target_devices=[str(gone.uuid)])
+    await cloud.tick()
+    cloud.broker.take()
+    await JobReminder(clock=cloud.clock).note(cloud.pool, [came(gone), went(other)])
+    await cloud.tick()
+
+    assert [(topic, told["execution"]["jobId"]) for topic, told in cloud.broker.take()] == [
+        (notify_topic(str(gone.uuid)), waiting["job_id"])
+    ]
+
+
+def came(device):
+    return Transition(
+        device_uuid=str(device.uuid), is_online=True, at=device.cloud.clock(), reason=Sign.MQTT, epoch=1
+    )
+
+
+def went(device):
+    return replace(came(device), is_online=False, reason=Parting.SILENT)
 
 
 async def test_what_a_broker_did_not_take_is_told_later(cloud):

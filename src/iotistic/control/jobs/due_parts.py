@@ -1,11 +1,13 @@
 """Parts that something is to be done with: late ones, those to be handed out, those to be told over MQTT."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from iotistic.control.devices.repository import Database
 from iotistic.control.jobs.part_rows import PART, TERMS, PartRow, part_row
+
+_AGAIN_AFTER = timedelta(minutes=1)
 
 
 async def claim_late(db: Database, now: datetime, limit: int, *, grace_s: float) -> list[PartRow]:
@@ -36,7 +38,7 @@ async def next_of(db: Database, device: UUID, now: datetime) -> PartRow | None:
 async def handed(db: Database, row: PartRow, now: datetime) -> None:
     """Note that a device was told."""
     await db.execute(
-        "UPDATE device_job_status SET handed_at = coalesce(handed_at, $3), "
+        "UPDATE device_job_status SET handed_at = coalesce(handed_at, $3), notify_at = CASE WHEN status <> 'QUEUED' THEN notify_at END, "
         "cancel_told = cancel_told + CASE WHEN status = 'CANCELED' THEN 1 ELSE 0 END "
         "WHERE job_id = $1 AND device_uuid = $2",
         row.job_id,
@@ -59,13 +61,35 @@ async def claim_untold(db: Database, now: datetime, until: datetime, limit: int)
     return [part_row(row, grace_s=0) for row in rows]
 
 
-async def told(db: Database, rows: Sequence[PartRow]) -> None:
-    """Note that devices were told what was claimed; what changed since then is still to be told."""
+async def told(db: Database, rows: Sequence[PartRow], now: datetime) -> None:
+    """Note that devices were told what was claimed; what changed since then is still to be told.
+
+    A job that nobody fetched is told again after a minute, then each time when it has waited twice as long: the
+    device may have been between two connections, and some never ask.
+    """
     await db.execute(
-        "UPDATE device_job_status p SET notify_at = NULL "
+        "UPDATE device_job_status p SET notify_at = CASE WHEN p.status = 'QUEUED' AND p.handed_at IS NULL "
+        "THEN $4::timestamptz + greatest($4::timestamptz - p.available_at, $5::interval) END "
         "FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS o (job_id, device_uuid, until) "
         "WHERE p.job_id = o.job_id AND p.device_uuid = o.device_uuid AND p.notify_at = o.until",
         [row.job_id for row in rows],
         [row.device_uuid for row in rows],
         [row.part.notify_at for row in rows],
+        now,
+        _AGAIN_AFTER,
+    )
+
+
+async def remind(db: Database, devices: Sequence[UUID], now: datetime) -> None:
+    """Have devices told at once of jobs that wait for them, but of those that they are told of within a minute anyway.
+
+    Those were told a moment ago, and a device that heard it would have the same job twice.
+    """
+    await db.execute(
+        "UPDATE device_job_status SET notify_at = $2::timestamptz WHERE device_uuid = ANY($1::uuid[]) AND waits "
+        "AND status = 'QUEUED' AND available_at <= $2 AND deadline > $2 "
+        "AND (notify_at IS NULL OR notify_at > $2 + $3::interval)",
+        devices,
+        now,
+        _AGAIN_AFTER,
     )

@@ -6,7 +6,7 @@ iot/device/{uuid}/jobs/{job}/update/accepted    it is stored, and how it stands 
 iot/device/{uuid}/jobs/start-next               what is next? (/accepted)           from the device
 
 That a device writes on its own topics only is what the broker's access rules see to. Nothing hangs on a message:
-what is lost is asked for by the next poll, or told again over HTTP.
+what is lost is asked for by the next poll, told again over HTTP, or announced again (due_parts.told, reminding.py).
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class Announcer:
         told = [row for row, is_taken in zip(claimed, taken, strict=True) if is_taken]
         if told:
             with database_errors():
-                await due_parts.told(self._pool, told)
+                await due_parts.told(self._pool, told, now)
         return len(told)
 
     async def _tell(self, row: PartRow, now: datetime) -> bool:

@@ -24,6 +24,7 @@ from iotistic.control.devices.lifecycle import Lifecycle
 from iotistic.control.devices.service import DeviceService
 from iotistic.control.devices.source import FleetDeviceSource
 from iotistic.control.devices.witness import DeviceWitness
+from iotistic.control.jobs.reminding import JobReminder
 from iotistic.control.jobs.service import JobService
 from iotistic.control.licences.gates import PlanGate
 from iotistic.control.licences.service import LicenceService
@@ -96,9 +97,8 @@ class ControlPlane:
         accounts = AccountDesk.of(pool, settings, ClientAddresses.of(settings), trail=trail, clock=clock)
         licences = LicenceService(pool, settings, trail=trail, clock=clock)
         devices = DeviceService(pool, settings, decisions=decisions, trail=trail, clock=clock)
-        presence = Presence(
-            pool, settings, journal=PresenceJournal(PresenceNotes(decisions), PresenceEvents())
-        )
+        journal = PresenceJournal(PresenceNotes(decisions), PresenceEvents(), JobReminder(clock=clock))
+        presence = Presence(pool, settings, journal=journal)
         attendance = PresenceAttendance(presence)
         broker = BrokerDesk.of(pool, settings, ground.publisher, clock=clock)
         recordings = Recordings(MetricsRecorder(pool), AnomalyIntake(pool))
