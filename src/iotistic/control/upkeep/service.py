@@ -82,7 +82,7 @@ class UpkeepService:
         for one in await self.tasks():
             if one.standing.name == name:
                 return one
-        raise TaskUnknown(hint="GET /tasks lists them", name=name[:100])
+        raise TaskUnknown(hint="GET /tasks, or `iotistic tasks list`, names them", name=name[:100])
 
     async def watched(self) -> list[Seen]:
         """Return what other processes do, with its figures."""
@@ -163,7 +163,7 @@ class UpkeepService:
     async def _locked(self, db: repository.Database, name: str) -> Standing:
         found = await repository.task(db, name, for_update=True) if "\0" not in name else None
         if found is None:
-            raise TaskUnknown(hint="GET /tasks lists them", name=name[:100])
+            raise TaskUnknown(hint="GET /tasks, or `iotistic tasks list`, names them", name=name[:100])
         return found
 
     def _check(self, name: str) -> None:
