@@ -25,7 +25,7 @@ _AS = (
 # did before, if readings came late in between: one that lies within another of the same matter is that one.
 _PUT = f"""
 INSERT INTO anomalies AS a (device_uuid, origin, {_TOLD}, judged_at, judged_by, verdict_state, received_at, heard_at)
-SELECT n.device_uuid, $2, {_TOLD}, CASE WHEN n.verdict IS NOT NULL THEN $3 END,
+SELECT n.device_uuid, $2, {_TOLD}, CASE WHEN n.verdict IS NOT NULL THEN $3::timestamptz END,
        CASE WHEN n.verdict IS NOT NULL THEN 'device' END, CASE WHEN n.verdict IS NOT NULL THEN 'learned' END, $3, $3
 FROM jsonb_to_recordset($1::text::jsonb) AS n ({_AS})
 WHERE $2 <> 'stream' OR NOT EXISTS (
