@@ -186,9 +186,22 @@ class ReportedValue(_Limits):
     field: Text = Field(description="Name of the field, as in `cpu_usage`.")
 
 
+class AnomalyFound(Shape):
+    """An anomaly is told by an agent, or found in stored readings; it is over after `quietS` without more of it.
+
+    One that somebody has judged counts no more.
+    """
+
+    type: Literal["anomaly_found"]
+    metric: Text | None = Field(None, description="This metric only; may have `*` and `?`.")
+    least_severity: Literal["info", "warning", "critical"] = "warning"
+    origin: Literal["any", "agent", "stream"] = "any"
+    quiet_s: float = Field(600.0, ge=10, le=_DAY_S)
+
+
 TelemetryCondition = Threshold | RateOfChange | NoData | Anomaly
 LogCondition = LogPattern | LogCount | LogSequence
-DeviceCondition = DeviceOffline | ServiceNotRunning | ReportedValue
+DeviceCondition = DeviceOffline | ServiceNotRunning | ReportedValue | AnomalyFound
 Condition = Annotated[TelemetryCondition | LogCondition | DeviceCondition, Field(discriminator="type")]
 _LASTING = Threshold | RateOfChange | Anomaly | ServiceNotRunning | ReportedValue
 
@@ -239,6 +252,8 @@ class Definition(Shape):
                 return one.field
             case ServiceNotRunning() as one:
                 return one.service or ""
+            case AnomalyFound() as one:
+                return one.metric or ""
             case _:
                 return ""
 

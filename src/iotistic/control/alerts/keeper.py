@@ -15,7 +15,8 @@ import asyncpg
 import structlog
 
 from iotistic.control.alerts import alert_rows, rule_rows, stream_rows
-from iotistic.control.alerts.conditions import Stream
+from iotistic.control.alerts.anomaly_sweep import AnomalySweep
+from iotistic.control.alerts.conditions import AnomalyFound, Stream
 from iotistic.control.alerts.model import Database, Work, utc_now
 from iotistic.control.alerts.settings import AlertSettings
 from iotistic.control.alerts.sources import Sources
@@ -54,6 +55,7 @@ class AlertKeeper:
             Stream.DEVICES: DeviceSweep(sources).look,
             Stream.LOGS: LogWatch(sources).look,
         }
+        self._look_at_anomalies = AnomalySweep(sources).look
         self._stopping = asyncio.Event()
         self._failing: set[str] = set()
 
@@ -91,13 +93,18 @@ class AlertKeeper:
                     work = await rule_rows.claim(db, now, self._every)
                     if work is None:
                         return False
-                    if await self._looks[work.rule.stream](db, work, now):
+                    if await self._look_of(work)(db, work, now):
                         await _soon_again(db, work, now - self._every)
         except (IotisticError, asyncpg.PostgresError, ArithmeticError, ValueError) as exc:
             if work is None:
                 raise
             await self._note_fault(work, now, exc)
         return True
+
+    def _look_of(self, work: Work) -> Callable[[Database, Work, datetime], Awaitable[bool]]:
+        if isinstance(work.rule.definition.condition, AnomalyFound):
+            return self._look_at_anomalies
+        return self._looks[work.rule.stream]
 
     async def _note_fault(self, work: Work, now: datetime, exc: Exception) -> None:
         reason = exc.message if isinstance(exc, IotisticError) else f"{type(exc).__name__}: {exc}"
