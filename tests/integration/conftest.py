@@ -77,6 +77,10 @@ def postgres_admin(postgres_runner, postgres):
     connection = postgres_runner.run(
         open_connection(postgres.with_database("postgres"), application_name="test-admin")
     )
+    # Thousands of databases are made and dropped here. Tests of power cuts and kills have servers of their own.
+    for setting in ("fsync", "full_page_writes"):
+        postgres_runner.run(connection.execute(f"ALTER SYSTEM SET {setting} = off"))
+    postgres_runner.run(connection.execute("SELECT pg_reload_conf()"))
     yield connection
     postgres_runner.run(connection.close())
 
