@@ -90,6 +90,7 @@ def build(
     authority=None,
     trail=NO_TRAIL,
     decisions=NO_DECISIONS,
+    beginnings=lambda states: states,
     **settings,
 ) -> Cloud:
     """Return a cloud that is not served yet; settings by their names."""
@@ -115,7 +116,7 @@ def build(
     provisioning_keys = ProvisioningKeys(pool, trail=trail, clock=clock)
     states = StateService(pool, devices, announcer=announced, clock=clock, **told)
     plan = FixedPlan(limit, upgrade_url)
-    around = Surroundings(devices, provisioning_keys, certificates, offer, plan, states, **told)
+    around = Surroundings(devices, provisioning_keys, certificates, offer, plan, beginnings(states), **told)
     attempts = Attempts(pool, AttemptSettings(**(generous | only(AttemptSettings))), clock=clock)
     doors = Doors(
         registrar=Registrar(pool, around, clock=clock),

@@ -16,12 +16,19 @@ from iotistic.control.apps.device_apps import DeviceApps
 from iotistic.control.apps.registry_routes import application_router
 from iotistic.control.apps.routes import device_app_router
 from iotistic.control.audit.trail import AuditTrail
+from iotistic.control.devices.fleet_routes import fleet_router
+from iotistic.control.devices.lifecycle import Lifecycle
 from iotistic.control.devices.source import FleetDeviceSource
 from iotistic.control.images.registries import Registries
 from iotistic.control.images.resolving import ImageResolver
 from iotistic.control.images.routes import registry_router
 from iotistic.control.images.settings import ImageSettings
 from iotistic.control.states.operator_routes import target_router
+from iotistic.control.templates.routes import target_template_router
+from iotistic.control.templates.service import TemplatedBeginnings, TemplateService
+from iotistic.control.why.routes import why_router
+from iotistic.control.why.service import WhyService
+from iotistic.control.why.settings import WhySettings
 from iotistic.kernel.sealing import Seal
 from iotistic.kernel.web.attempts import FailedAttempts
 
@@ -69,12 +76,15 @@ def routers(cloud, **settings):
     yield target_router(cloud.states, images)
     yield registry_router(registries, images)
     yield device_app_router(DeviceApps(cloud.pool, cloud.states, clock=cloud.clock), cloud.states, images)
+    yield fleet_router(cloud.pool, Lifecycle(cloud.pool))
+    yield why_router(WhyService(cloud.pool, WhySettings()))
     yield application_router(Applications(cloud.pool, **told))
+    yield target_template_router(TemplateService(cloud.pool, cloud.states, **told))
 
 
 @contextlib.asynccontextmanager
 async def served(pool, **settings):
-    cloud = device_cloud.build(pool, trail=AuditTrail())
+    cloud = device_cloud.build(pool, trail=AuditTrail(), beginnings=TemplatedBeginnings)
     for router in routers(cloud, **settings):
         cloud.app.include_router(router, prefix=BASE)
     gate = Gate(

@@ -1,8 +1,11 @@
 """The registry of applications, over HTTP on a real PostgreSQL."""
 
+import json
+
 import pytest
 from target_desk import served
 
+NAN = float("nan")
 DEFAULTS = {"services": [{"serviceName": "web", "image": "web:1"}], "rollingUpdate": True}
 
 
@@ -86,10 +89,17 @@ async def test_numbers_are_given_once_and_none_that_an_application_has(desk):
         {"appName": "x", "defaultConfig": {"services": [{"serviceName": "w"}]}},
         {"appName": "x", "defaultConfig": {"unknown": None}},
         {"appName": "x", "defaultConfig": {"appId": 9}},
+        {
+            "appName": "x",
+            "defaultConfig": {"services": [{"serviceName": "w", "image": "x", "labels": {"a": NAN}}]},
+        },
+        {"appName": "x", "defaultConfig": {"services": [{"serviceName": "w", "image": "x" * 2**20}]}},
     ],
 )
 async def test_garbage_is_refused(desk, body):
-    refused = await desk.ask("POST", "/applications", body)
+    content = json.dumps(body).encode()
+    headers = {"Authorization": "Bearer owner", "Content-Type": "application/json"}
+    refused = await desk.cloud.client.post("/applications", content=content, headers=headers)
 
     assert 400 <= refused.status_code < 500, refused.text
     assert (await desk.ask("GET", "/applications")).json()["items"] == []

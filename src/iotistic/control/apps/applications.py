@@ -13,7 +13,7 @@ from iotistic.control.apps.model import Document, new_app
 from iotistic.control.apps.rows import Application
 from iotistic.control.audit.port import NO_TRAIL, Trail
 from iotistic.control.devices.service import utc_now
-from iotistic.control.states.model import checked
+from iotistic.control.states.model import check_writable, checked
 from iotistic.kernel.errors import Conflict, Invalid, NotFound
 from iotistic.kernel.postgres.pool import database_errors
 
@@ -160,4 +160,4 @@ def _check(default_config: Mapping[str, Any]) -> None:
     # What is no list of objects is left for the reader to refuse.
     fields = {name: value for name, value in default_config.items() if not is_list or name != "services"}
     app = new_app("1", "app", {}, services, iter(range(1, len(services) + 1)))
-    checked({"apps": {"1": {**app, **fields}}})
+    check_writable(checked({"apps": {"1": {**app, **fields}}}))

@@ -136,6 +136,11 @@ def make_target(content: Mapping[str, Any], *, version: int, at: datetime, by: s
     return Target(version=version, document=document.decode(), etag=etag, deployed_at=at, deployed_by=by)
 
 
+def check_writable(content: Mapping[str, Any]) -> None:
+    """Refuse what could not be sent as a target. Raises TargetTooLarge, TargetInvalid."""
+    make_target(content, version=1, at=datetime.fromtimestamp(0, UTC), by="")
+
+
 def first_target(at: datetime | None = None) -> Target:
     """Return what a device should be that nobody has said anything about."""
     return make_target(

@@ -160,9 +160,18 @@ class StateService:
                 raise NoReport(uuid=uuid)
         return found
 
-    async def begin(self, db: Database, uuid: str) -> None:
-        """Give a device its first target, in the caller's transaction."""
-        await repository.begin(db, uuid, first_target(self._clock()))
+    async def begin(
+        self, db: Database, uuid: str, content: Mapping[str, Any] | None = None, *, by: str = "service"
+    ) -> None:
+        """Give a device its first target, empty unless one is given, in the caller's transaction.
+
+        Raises TargetInvalid, TargetTooLarge.
+        """
+        now = self._clock()
+        first = (
+            first_target(now) if content is None else make_target(checked(content), version=1, at=now, by=by)
+        )
+        await repository.begin(db, uuid, first)
 
     async def standing(self, uuid: str) -> Standing:
         """Return a device's target and what waits. Raises DeviceUnknown."""

@@ -38,6 +38,7 @@ from iotistic.control.provisioning.registration import Surroundings as Registrat
 from iotistic.control.rollouts.signals import Surroundings as RolloutAround
 from iotistic.control.states.service import StateService
 from iotistic.control.states.together import StatesTogether
+from iotistic.control.templates.service import TemplatedBeginnings
 from iotistic.control.why.notes import PresenceNotes, RolloutNotes
 from iotistic.control.why.records import DecisionRecords
 from iotistic.entrypoints.control.authority import certifier
@@ -117,7 +118,14 @@ class ControlPlane:
         certificates, offer = DeviceCertificates(signer, clock=clock), Offer(settings, signer.ca_pem)
         keys = ProvisioningKeys(pool, trail=trail, clock=clock)
         around = RegistrationAround(
-            devices, keys, certificates, offer, licences, states, trail=trail, decisions=decisions
+            devices,
+            keys,
+            certificates,
+            offer,
+            licences,
+            TemplatedBeginnings(states),
+            trail=trail,
+            decisions=decisions,
         )
         tagged = Tagged(pool)
         return cls(

@@ -40,10 +40,13 @@ from iotistic.control.jobs.schedule_routes import schedule_router
 from iotistic.control.licences.refreshing import Refresher
 from iotistic.control.licences.routes import licence_router
 from iotistic.control.presence.routes import presence_router
+from iotistic.control.provisioning.announcing import Announcing
 from iotistic.control.provisioning.attempts import Attempts
 from iotistic.control.provisioning.envelope_keys import EnvelopeKeys, read_or_make_key
+from iotistic.control.provisioning.fleet_routes import arrival_router
 from iotistic.control.provisioning.key_routes import provisioning_key_router
 from iotistic.control.provisioning.proving import Proving
+from iotistic.control.provisioning.revoking import EmergencyRevocation
 from iotistic.control.provisioning.routes import Doors, proving_router, provisioning_router
 from iotistic.control.rollouts.routes import rollout_router
 from iotistic.control.rollouts.service import RolloutService
@@ -51,6 +54,8 @@ from iotistic.control.states.operator_routes import target_router
 from iotistic.control.states.routes import device_state_router
 from iotistic.control.tags.routes import tag_router
 from iotistic.control.tags.service import TagService
+from iotistic.control.templates.routes import target_template_router
+from iotistic.control.templates.service import TemplateService
 from iotistic.control.upkeep.routes import upkeep_router
 from iotistic.control.upkeep.service import UpkeepService
 from iotistic.control.why.providers import LeasePresence, RolloutPart
@@ -103,6 +108,23 @@ def _arrival(control: ControlPlane) -> Iterator[APIRouter]:
         who=_caller_name,
         clock=ground.clock,
     )
+    yield arrival_router(
+        ground.pool,
+        Announcing(
+            ground.pool,
+            control.licences,
+            trail=control.trail,
+            decisions=control.decisions,
+            clock=ground.clock,
+        ),
+        EmergencyRevocation(
+            ground.pool,
+            control.certificates,
+            trail=control.trail,
+            decisions=control.decisions,
+            clock=ground.clock,
+        ),
+    )
 
 
 def _fleet(control: ControlPlane) -> Iterator[APIRouter]:
@@ -128,6 +150,9 @@ def _fleet(control: ControlPlane) -> Iterator[APIRouter]:
     yield registry_router(registries, images)
     yield device_app_router(
         DeviceApps(pool, control.states, clock=control.ground.clock), control.states, images
+    )
+    yield target_template_router(
+        TemplateService(pool, control.states, trail=control.trail, clock=control.ground.clock)
     )
     yield application_router(Applications(pool, trail=control.trail, clock=control.ground.clock))
     yield control.broker.router()

@@ -1,0 +1,1 @@
+"""Targets with variables in them, filled in for each device."""
