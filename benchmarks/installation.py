@@ -33,7 +33,7 @@ from iotistic.kernel.process import die_with_parent, pick_port
 
 T = TypeVar("T")
 _MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
-_READY_WITHIN_S = 20.0
+_READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 20.0
 
 
