@@ -179,7 +179,7 @@ def device_answer(row: Mapping[str, Any]) -> dict[str, Any]:
         "fleet_id": row["fleet_id"],
         "state": "active" if row["is_active"] else "inactive",
         "is_active": row["is_active"],
-        "provisioning_state": "registered",
+        "provisioning_state": row["provisioning_state"],
         "status": "online" if row["is_online"] else "offline",
         "is_online": row["is_online"],
         "lastSeen": row["last_seen"],

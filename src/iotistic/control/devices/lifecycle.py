@@ -114,13 +114,13 @@ class Lifecycle:
     async def describe(self, uuid: str, values: Mapping[str, str], *, by: Caller) -> None:
         """Change what `values` names of name, type, fleet_id, mac_address, ip_address.
 
-        Raises DeviceUnknown, NothingToChange.
+        Raises DeviceUnknown, NothingToChange, MacAwaited.
         """
         named = [name for name in _DESCRIBED if name in values]
         if not named:
             raise NothingToChange(hint=f"name one of {', '.join(_DESCRIBED)}")
         sets = ", ".join(f"{name} = ${number}" for number, name in enumerate(named, start=2))
-        with database_errors():
+        with repository.awaited_once(), database_errors():
             async with self._pool.acquire() as db, db.transaction():
                 done = await db.execute(
                     f"UPDATE fleet_devices SET {sets} WHERE uuid = $1::text::uuid",  # noqa: S608  constants

@@ -56,7 +56,7 @@ _TYPES = {Key.TEXT: "text", Key.TIME: "timestamptz"}
 
 _SHOWN = """
 SELECT d.uuid::text, d.number, d.name, d.type, d.fleet_id, d.application_id, d.mac_address, d.ip_address,
-       d.os_version, d.agent_version, d.is_active, d.created_at,
+       d.os_version, d.agent_version, d.is_active, d.created_at, d.provisioning_state,
        p.is_online, nullif(p.seen_at, 'epoch') AS last_seen, p.changed_at,
        r.reported_at, r.cpu_usage, r.temperature, r.memory_usage, r.memory_total, r.storage_usage,
        r.storage_total, r.uptime, r.version AS current_version, coalesce(r.apps, 0) AS current_apps,

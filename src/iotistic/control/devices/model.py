@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from iotistic.kernel.errors import Denied, Invalid, NotFound
+from iotistic.kernel.errors import Conflict, Denied, Invalid, NotFound
 from iotistic.kernel.web.problems import RateLimited, Unauthenticated
 
 
@@ -35,6 +35,12 @@ class DeviceKeyWeak(Invalid):
     """The API key of the device could be guessed."""
 
     code = "device.key_weak"
+
+
+class MacAwaited(Conflict):
+    """A device with this MAC is announced already."""
+
+    code = "device.mac_awaited"
 
 
 class RotatedTooOften(RateLimited):

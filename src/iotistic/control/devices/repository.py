@@ -1,10 +1,14 @@
 """Rows of devices and their keys. Every function takes the connection: the service decides on transactions."""
 
+import contextlib
+from collections.abc import Generator
 from datetime import datetime
 from typing import Any, Protocol
 
+import asyncpg
+
 from iotistic.control.devices.keys import prefix_of
-from iotistic.control.devices.model import ApiKey, Device, NewDevice
+from iotistic.control.devices.model import ApiKey, Device, MacAwaited, NewDevice
 
 _DEVICE = (
     "uuid::text, number, name, type, fleet_id, application_id, mac_address, os_version, agent_version, "
@@ -59,6 +63,57 @@ async def add(db: Database, new: NewDevice, now: datetime) -> Device:
         now,
     )
     return Device(**dict(row))
+
+
+async def announce(db: Database, new: NewDevice, ip_address: str, now: datetime) -> None:
+    """Keep a device that is to come, inactive until then."""
+    await db.execute(
+        "INSERT INTO fleet_devices (uuid, name, type, fleet_id, mac_address, ip_address, is_active, "
+        "provisioning_state, created_at) VALUES ($1::text::uuid, $2, $3, $4, $5, $6, false, 'pending', $7)",
+        new.uuid,
+        new.name,
+        new.type,
+        new.fleet_id,
+        new.mac_address,
+        ip_address,
+        now,
+    )
+
+
+async def awaited(db: Database, uuid: str, mac_address: str) -> Device | None:
+    """Return the announced device that one with this uuid or MAC is, locked; the uuid counts more."""
+    row = await db.fetchrow(
+        f"SELECT {_DEVICE} FROM fleet_devices WHERE provisioning_state = 'pending' AND "  # noqa: S608  constant
+        "(uuid = $1::text::uuid OR $2 <> '' AND mac_address <> '' AND plain_mac(mac_address) = plain_mac($2)) "
+        "ORDER BY uuid <> $1::text::uuid LIMIT 1 FOR UPDATE",
+        uuid,
+        mac_address,
+    )
+    return Device(**dict(row)) if row else None
+
+
+async def take_over(db: Database, announced: str, new: NewDevice) -> Device:
+    """Let an announced device be the one that came; what was made for it follows, and its name stays."""
+    row = await db.fetchrow(
+        "UPDATE fleet_devices SET uuid = $2::text::uuid, type = $3, fleet_id = $4, application_id = $5, "  # noqa: S608  constant
+        "mac_address = $6, os_version = $7, agent_version = $8, is_active = true, "
+        f"provisioning_state = 'registered' WHERE uuid = $1::text::uuid RETURNING {_DEVICE}",
+        announced,
+        new.uuid,
+        *_values(new)[2:],
+    )
+    return Device(**dict(row))
+
+
+@contextlib.contextmanager
+def awaited_once() -> Generator[None]:
+    """Raise MacAwaited where two announced devices would have one MAC."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as exc:
+        if exc.constraint_name != "fleet_devices_awaited":
+            raise
+        raise MacAwaited(hint="look for it with GET /devices?mac=") from exc
 
 
 async def describe(db: Database, new: NewDevice) -> Device:

@@ -6,6 +6,9 @@ from datetime import datetime
 from iotistic.kernel.errors import Conflict, Invalid, NotFound
 from iotistic.kernel.web.problems import PlanRefused, RateLimited, Unauthenticated
 
+UNNAMED_FLEET = "default-fleet"
+"""Where a device waits that was announced for no fleet in particular; any key lets it in, to the key's fleet."""
+
 
 class KeyUnknown(Unauthenticated):
     """There is no such provisioning key."""
@@ -53,6 +56,12 @@ class DeviceExists(Conflict):
     """The device is registered already."""
 
     code = "provisioning.device_exists"
+
+
+class AwaitedElsewhere(Conflict):
+    """This device is announced for another fleet than that of the provisioning key."""
+
+    code = "provisioning.awaited_elsewhere"
 
 
 class ProofRefused(Conflict):

@@ -1,6 +1,7 @@
 """A device is taken into the fleet: in one transaction, or not at all.
 
 - New: the plan has room and the provisioning key a use left. Both are taken under locks, so no race passes either.
+- Announced by an operator: it takes over the row that waits for it, which had its place in the plan already.
 - Known, and the same registration again: the answer was lost, so it is given once more; nothing is taken.
 - Known otherwise: a provisioning key alone replaces nothing. The device proves that it has the key that the cloud
   knows, and then everything that it had before (API keys, certificates, broker password) is good no more.
@@ -30,6 +31,8 @@ from iotistic.control.provisioning.answering import Granted, Offer
 from iotistic.control.provisioning.certificates import DeviceCertificates
 from iotistic.control.provisioning.keys import ProvisioningKeys
 from iotistic.control.provisioning.model import (
+    UNNAMED_FLEET,
+    AwaitedElsewhere,
     DeviceExists,
     DeviceLimit,
     IdempotencyInvalid,
@@ -118,7 +121,7 @@ class Registrar:
         """Take a device in; `name` is its idempotency key, empty when it gave none.
 
         Raises KeyInvalid, DeviceKeyWeak, IdempotencyInvalid, KeyUnknown, KeyRevoked, KeyExpired, KeyUsedUp,
-        DeviceLimit, DeviceExists, ProofRefused.
+        DeviceLimit, DeviceExists, ProofRefused, AwaitedElsewhere.
         """
         try:
             granted = await self._register(request, name)
@@ -185,23 +188,33 @@ class Registrar:
 
     async def _take_in(self, db: Database, asked: _Asked, key: ProvisioningKey) -> Granted:
         key.require_valid(self._clock())
-        plan = self._around.plan
-        limit, present = await plan.device_limit(), await devices.lock_tally(db)
-        if 0 <= limit <= present:
-            raise DeviceLimit(
-                f"the plan allows {limit} devices, and all of them are there",
-                hint="remove a device, or choose a larger plan",
-                limit=limit,
-                upgradeUrl=plan.upgrade_url,
-            )
+        present = await devices.lock_tally(db)
+        described = _described(asked.request, key.fleet_id)
+        announced = await devices.awaited(db, described.uuid, described.mac_address)
+        if announced is None:
+            await require_room(self._around.plan, present)
+        elif announced.fleet_id not in (key.fleet_id, UNNAMED_FLEET):
+            raise AwaitedElsewhere(hint=f"use a provisioning key of the fleet {announced.fleet_id}")
         await self._around.provisioning_keys.take_use(db, key)
-        device = await devices.add(db, _described(asked.request, key.fleet_id), self._clock())
-        await self._note(db, "device.registered", device, key)
+        if announced is None:
+            device = await devices.add(db, described, self._clock())
+        else:
+            device = await devices.take_over(db, announced.uuid, described)
+        awaited_as = None if announced is None else announced.uuid
+        await self._note(db, "device.registered", device, key, awaited_as=awaited_as)
         return await self._install(db, asked, device, key)
 
     async def _note(
-        self, db: Database, action: str, device: Device, key: ProvisioningKey, *, before: Device | None = None
+        self,
+        db: Database,
+        action: str,
+        device: Device,
+        key: ProvisioningKey,
+        *,
+        before: Device | None = None,
+        awaited_as: str | None = None,
     ) -> None:
+        details = {"provisioning_key_id": key.id}
         await self._around.trail.record(
             db,
             f"device:{device.uuid}",
@@ -210,7 +223,7 @@ class Registrar:
             before=before,
             after=device,
             severity=Severity.INFO if before is None else Severity.WARNING,
-            details={"provisioning_key_id": key.id},
+            details=details if awaited_as is None else {**details, "awaited_as": awaited_as},
         )
 
     async def _install(self, db: Database, asked: _Asked, device: Device, key: ProvisioningKey) -> Granted:
@@ -244,6 +257,18 @@ class Registrar:
     async def _registered_name(self, db: Database, uuid: str, asked: _Asked) -> str:
         known = await rows.find(db, uuid)
         return asked.name if known is None else known.name
+
+
+async def require_room(plan: Plan, present: int) -> None:
+    """Raise DeviceLimit when one more than `present` devices is too many; the caller holds the tally's lock."""
+    limit = await plan.device_limit()
+    if 0 <= limit <= present:
+        raise DeviceLimit(
+            f"the plan allows {limit} devices, and all of them are there",
+            hint="remove a device, or choose a larger plan",
+            limit=limit,
+            upgradeUrl=plan.upgrade_url,
+        )
 
 
 def _described(request: RegisterRequest, fleet_id: str) -> NewDevice:

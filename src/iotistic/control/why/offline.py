@@ -36,7 +36,7 @@ def _no_key(facts: Facts) -> Evidence | None:
 
 
 def _keys_revoked(facts: Facts) -> Evidence | None:
-    found = facts.newest("device.keys_revoked", own=True)
+    found = facts.newest("device.emergency_revoked", "device.keys_revoked", own=True)
     if facts.keys is None or facts.keys.good or not facts.keys.count or found is None:
         return None
     return told(found)

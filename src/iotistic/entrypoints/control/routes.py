@@ -40,10 +40,13 @@ from iotistic.control.jobs.schedule_routes import schedule_router
 from iotistic.control.licences.refreshing import Refresher
 from iotistic.control.licences.routes import licence_router
 from iotistic.control.presence.routes import presence_router
+from iotistic.control.provisioning.announcing import Announcing
 from iotistic.control.provisioning.attempts import Attempts
 from iotistic.control.provisioning.envelope_keys import EnvelopeKeys, read_or_make_key
+from iotistic.control.provisioning.fleet_routes import arrival_router
 from iotistic.control.provisioning.key_routes import provisioning_key_router
 from iotistic.control.provisioning.proving import Proving
+from iotistic.control.provisioning.revoking import EmergencyRevocation
 from iotistic.control.provisioning.routes import Doors, proving_router, provisioning_router
 from iotistic.control.rollouts.routes import rollout_router
 from iotistic.control.rollouts.service import RolloutService
@@ -104,6 +107,23 @@ def _arrival(control: ControlPlane) -> Iterator[APIRouter]:
         write=requires(Permission.DEVICE_WRITE),
         who=_caller_name,
         clock=ground.clock,
+    )
+    yield arrival_router(
+        ground.pool,
+        Announcing(
+            ground.pool,
+            control.licences,
+            trail=control.trail,
+            decisions=control.decisions,
+            clock=ground.clock,
+        ),
+        EmergencyRevocation(
+            ground.pool,
+            control.certificates,
+            trail=control.trail,
+            decisions=control.decisions,
+            clock=ground.clock,
+        ),
     )
 
 
