@@ -15,6 +15,7 @@ from device_cloud import BASE, Device
 from iotistic.control.audit.events import EventLog
 from iotistic.control.states.express import ExpressStates
 from iotistic.control.states.together import StatesTogether
+from iotistic.kernel.web.middleware import REQUESTS
 from iotistic.kernel.web.server import serve
 
 FIGURES = {"is_online": True, "version": 1, "cpu_usage": 12.5, "note": "größer 🚀"}
@@ -92,6 +93,18 @@ async def test_a_poll_that_finds_nothing_new_is_answered_alike_both_ways(cloud, 
     assert quick == plain
     assert quick[0] == 304
     assert cloud.witness.polls == [device.uuid]
+
+
+async def test_both_ways_are_counted_under_the_same_name(cloud, device):
+    await device.report(FIGURES)
+    polls = REQUESTS.labels("GET", f"{BASE}/device/{{uuid}}/state", 304)
+    reports = REQUESTS.labels("PATCH", f"{BASE}/device/state", 200)
+    headers = {**device.headers, "If-None-Match": await etag_of(device)}
+    before = [polls._value.get(), reports._value.get()]
+    await both(cloud, "GET", f"/device/{device.uuid}/state", headers=headers)
+    await both(cloud, "PATCH", "/device/state", headers=headers, content=body_of(device, FIGURES))
+
+    assert [polls._value.get(), reports._value.get()] == [one + 2 for one in before]
 
 
 async def test_a_request_is_called_what_its_sender_calls_it(cloud, device):
