@@ -12,6 +12,8 @@ from iotistic.kernel.postgres.pool import database_errors
 log = structlog.get_logger()
 
 _SHOWN = 20
+_ANALYZE_WITHIN_S = 1800.0
+"""Longer than other statements get: a history has as many partitions as days."""
 
 # What grows and shrinks so fast, or is partitioned, that the planner is misled between two rounds of autovacuum.
 # (Autovacuum never analyses the parent of partitions, and plans over all of them use its figures.)
@@ -49,7 +51,7 @@ class Statistics:
                     async with self._pool.acquire() as db, db.transaction():
                         await db.execute("SET LOCAL lock_timeout = '5s'")
                         # A partitioned table's own and all of its partitions'; the names are ours.
-                        await db.execute(f'ANALYZE "{table["name"]}"')
+                        await db.execute(f'ANALYZE "{table["name"]}"', timeout=_ANALYZE_WITHIN_S)
                 except asyncpg.LockNotAvailableError:
                     busy.append(table["name"])
                 else:
@@ -64,7 +66,7 @@ class Expiring:
         self._pool, self._ahead, self._clock = pool, timedelta(days=days), clock
 
     async def look(self) -> Mapping[str, object]:
-        """Return how many there are, and those that end first."""
+        """Return how many end soon or ended lately, and those that end first."""
         now = self._clock()
         with database_errors():
             rows = await self._pool.fetch(
@@ -74,7 +76,9 @@ class Expiring:
                 "WHERE c.revoked_at IS NULL ORDER BY c.device_uuid, c.not_after DESC) UNION ALL "
                 "(SELECT DISTINCT ON (kind, mac) coalesce(mac, serial), kind, not_after FROM certificates "
                 "WHERE revoked_at IS NULL ORDER BY kind, mac, not_after DESC)) newest "
-                "WHERE not_after < $1 ORDER BY not_after, of LIMIT $2",
+                "WHERE not_after BETWEEN $1 AND $2 ORDER BY not_after, of LIMIT $3",
+                # What ended long ago is of devices that are gone for good.
+                now - self._ahead,
                 now + self._ahead,
                 _SHOWN,
             )
