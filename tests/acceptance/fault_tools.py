@@ -35,6 +35,7 @@ PATTERNS = {
     "broker": ("mosquitto",),
     "database": ("postgres",),
     "api": ("iotistic", "api"),
+    "control": ("iotistic", "control"),
     "maintenance": ("iotistic", "maintenance"),
     "pki": ("iotistic", "pki"),
 }
