@@ -116,8 +116,8 @@ def changed_app(
     state = fields.pop("state", None)
     new: Document = {**app, **{key: value for key, value in fields.items() if value is not None}}
     if services is not None:
-        before = {one.get("serviceName"): regular(one) for one in services_of(app)}
-        merged = [_merged(before.get(one.get("serviceName"), {}), regular(one)) for one in services]
+        before = {str(one.get("serviceName")): regular(one) for one in services_of(app)}
+        merged = [_merged(before.get(str(one.get("serviceName")), {}), regular(one)) for one in services]
         new["services"] = _numbered(merged, before, ids)
     if state is not None:
         new["services"] = [{**one, "state": state} for one in services_of(new)]
@@ -176,7 +176,7 @@ def _merged(before: Document, new: Document) -> Document:
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def _numbered(services: list[Document], before: Mapping[Any, Document], ids: Iterator[int]) -> list[Document]:
+def _numbered(services: list[Document], before: Mapping[str, Document], ids: Iterator[int]) -> list[Document]:
     """Give ids to services that have none."""
     names = [one.get("serviceName") for one in services]
     if twice := sorted({str(name) for name in names if names.count(name) > 1}):
