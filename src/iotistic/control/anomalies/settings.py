@@ -23,9 +23,11 @@ class AnomalyDeskSettings(Settings):
     """Whose stored readings are watched: `on` (all devices), `off`, or `devices-without-agent`, since an agent
     watches by itself."""
     anomaly_stream_series: int = Field(default=10_000, ge=1, le=200_000)
-    """Series that are watched at most; each takes some 12 KB of memory."""
+    """Series that are watched at most; each takes some 14 KB of memory."""
     anomaly_stream_round_s: float = Field(default=10.0, gt=0, le=3600)
     """Seconds between two looks at new readings."""
+    anomaly_stream_scan_s: float = Field(default=60.0, gt=0, le=86_400)
+    """Seconds between two looks for series that are new, gone, or speak again."""
     anomaly_stream_settle_s: float = Field(default=5.0, ge=0, le=600)
     """Seconds that a reading may take to arrive, or come out of order, and still be judged in its turn."""
     anomaly_stream_reach_s: float = Field(default=86_400.0, ge=60, le=30 * 86_400)

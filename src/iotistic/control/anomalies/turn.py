@@ -29,7 +29,6 @@ _ELIGIBLE_MOST = 1_000_000
 _SERIES_AT_ONCE = 500
 _READINGS_OF_EACH = 100
 _SAVED_AT_ONCE = 200
-_SCAN_S = 60.0
 _BEGIN = timedelta(seconds=60)
 """A series that is older than the watch begins so long before it is found."""
 _LESSONS_HOLD = timedelta(seconds=5 * EXPECTED_HALVES_S)
@@ -63,7 +62,7 @@ class Turn:
         now = self._clock()
         if time.monotonic() >= self._scan_at:
             await self.scan(now)
-            self._scan_at = time.monotonic() + _SCAN_S
+            self._scan_at = time.monotonic() + self._settings.anomaly_stream_scan_s
         await self._heed(now)
         until = now - timedelta(seconds=self._settings.anomaly_stream_settle_s)
         judged, waiting_us = 0, None

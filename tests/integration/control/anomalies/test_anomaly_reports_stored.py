@@ -193,7 +193,9 @@ async def test_verdicts_are_in_the_audit_trail_and_said_twice_change_nothing(sit
     first, second = await site.judge(found, "expected"), await site.judge(found, "expected")
 
     assert first == second
-    assert await site.pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'anomaly.judged'") == 1
+    assert (
+        await site.pool.fetchval("SELECT count(*) FROM audit_logs WHERE event_type = 'anomaly.judged'") == 1
+    )
 
 
 async def test_refusals_have_codes(site):

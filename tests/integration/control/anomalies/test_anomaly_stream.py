@@ -176,6 +176,7 @@ async def process(database):
         "DATABASE_PASSWORD": database.password.get_secret_value(),
         "ANOMALY_STREAM_ROUND_S": "0.05",
         "ANOMALY_STREAM_SAVE_S": "1",
+        "ANOMALY_STREAM_SCAN_S": "0.2",
         **{name.upper(): str(value) for name, value in QUICK.items()},
     }
     child = await asyncio.create_subprocess_exec(
