@@ -129,12 +129,14 @@ async def test_deploy_waits_until_the_device_is_as_wanted(desk, host, run, tmp_p
 async def test_deploy_says_what_stands_in_the_way(desk, run, tmp_path):
     device = await desk.device()
     late = await run("deploy", device.uuid, written(tmp_path, "web:1"), "--wait", "--timeout", "1")
-    stale = await run("deploy", device.uuid, written(tmp_path, "web:1"), "--expected-version", "1")
+    stale = await run("deploy", device.uuid, written(tmp_path, "web:2"), "--expected-version", "1")
+    shown = json.loads((await run("target", "show", device.uuid, "--json"))[1])
 
     assert late[0] == 1, late
     assert "[" in late[1]
     assert "Fix: " in late[1]
     assert (stale[0], "version 2 is in force" in stale[2]) == (5, True)
+    assert shown["draft"] is None
 
 
 async def test_what_cannot_be_deployed_is_named_and_nothing_is_sent(desk, run, tmp_path):

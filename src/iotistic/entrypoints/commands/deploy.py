@@ -16,7 +16,7 @@ from iotistic.entrypoints.commands.fleet import DeployedTold, StateTold, TargetT
 from iotistic.entrypoints.commands.options import AsJson
 from iotistic.entrypoints.installation import Api, connect
 from iotistic.entrypoints.output import emit
-from iotistic.kernel.errors import Invalid, IotisticError, NotFound
+from iotistic.kernel.errors import Conflict, Invalid, IotisticError, NotFound
 
 app = App(name="deploy", help="Deploy a target from a file to a device.", help_format="plaintext")
 
@@ -31,6 +31,12 @@ class FileUnreadable(Invalid):
     """The file cannot be read as a target."""
 
     code = "deploy.file_unreadable"
+
+
+class VersionStale(Conflict):
+    """Another version is in force than was expected."""
+
+    code = "deploy.version_stale"
 
 
 @dataclass(kw_only=True)
@@ -79,6 +85,7 @@ def deploy(
     content = read_target_file(file)
     api = connect()
     uuid = fleet_uuid(api, device)
+    _expect(api, uuid, expected_version)
     api.request("PUT", f"/devices/{uuid}/target-state", body=content)
     asked: dict[str, object] = {"resolve": True} if resolve else {}
     if expected_version is not None:
@@ -89,6 +96,17 @@ def deploy(
         _watch(api, outcome, done.apps, within_s=timeout_s, quiet=json)
     _tell(outcome, wait=wait, json=json)
     return 1 if wait and not outcome.is_settled else 0
+
+
+def _expect(api: Api, uuid: str, version: int | None) -> None:
+    """Refuse before anything waits that would not be deployed; the server looks again, under its lock."""
+    if version is None:
+        return
+    in_force = api.get(f"/devices/{uuid}/target-state", TargetTold).version
+    if in_force != version:
+        raise VersionStale(
+            f"version {in_force} is in force, not {version}", hint="see `iotistic target show`"
+        )
 
 
 def read_target_file(file: Path) -> dict[str, Any]:
