@@ -150,6 +150,8 @@ LIMITS = (
 INJECTIONS = [
     (OFFLINE, "device.online", nothing),
     (OFFLINE, "device.removed", removed),
+    (OFFLINE, "device.awaited", statement(
+        "UPDATE fleet_devices SET provisioning_state = 'pending', is_active = false WHERE uuid = $DEVICE")),
     (OFFLINE, "device.inactive", statement("UPDATE fleet_devices SET is_active = false WHERE uuid = $DEVICE")),
     *((OFFLINE, code, refused(code)) for code in DOORS),
     *((OFFLINE, code, refused(code, known=True)) for code in DOORS[5:8]),

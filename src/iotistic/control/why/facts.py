@@ -19,6 +19,8 @@ class DeviceFacts:
     is_active: bool
     agent_version: str
     created_at: datetime
+    is_awaited: bool = False
+    """It was announced, and has not come yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,7 +43,7 @@ def told(record: Record) -> Evidence:
 
 def switched_off(facts: Facts) -> Evidence | None:
     """Return who switched the device off, if it is."""
-    if facts.device is None or facts.device.is_active:
+    if facts.device is None or facts.device.is_active or facts.device.is_awaited:
         return None
     noted = facts.more.get("lifecycle", {})
     is_known = noted.get("code") == "device.deactivated"

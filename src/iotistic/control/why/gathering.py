@@ -109,6 +109,7 @@ async def _row(db: Database, uuid: str, _now: datetime) -> Any:
     """Return the device with what there is one row of."""
     return await db.fetchrow(
         "SELECT d.name, d.fleet_id, d.is_active, d.agent_version, d.created_at, r.registered_at, r.proven_at, "
+        "d.provisioning_state, "
         "r.public_key <> '' AS has_public_key, s.fields::text AS fields, s.reported_at, pg_column_size(s.fields) AS report_bytes, "
         "t.version, t.document, t.etag, t.deployed_at, t.deployed_by, t.drafted_at, t.drafted_by "
         "FROM fleet_devices d LEFT JOIN device_registrations r ON r.device_uuid = d.uuid "
@@ -127,6 +128,7 @@ def _device(row: Any) -> DeviceFacts | None:
         is_active=row["is_active"],
         agent_version=row["agent_version"],
         created_at=row["created_at"],
+        is_awaited=row["provisioning_state"] == "pending",
     )
 
 

@@ -31,6 +31,11 @@ def _online(facts: Facts) -> Evidence | None:
     return {"last_sign": facts.last_sign} if facts.device and facts.is_online else None
 
 
+def _awaited(facts: Facts) -> Evidence | None:
+    found = facts.device
+    return {"name": found.name, "at": found.created_at} if found and found.is_awaited else None
+
+
 def _no_key(facts: Facts) -> Evidence | None:
     return {"name": facts.device.name} if facts.device and facts.keys and not facts.keys.count else None
 
@@ -170,6 +175,13 @@ CAUSES: tuple[Cause, ...] = (
         sentence="The device was removed on {at} (by {by}).",
         fix="Register it again with a provisioning key if it shall come back.",
         finds=_removed,
+    ),
+    Cause(
+        code="device.awaited",
+        about=_OFFLINE,
+        sentence="The device {name} was announced on {at}, and none with its MAC or uuid has registered since.",
+        fix="Register the device with a provisioning key of the fleet that it is announced for.",
+        finds=_awaited,
     ),
     Cause(
         code="device.inactive",
