@@ -2,8 +2,8 @@
 
 GET  /anomalies                  those that began last first
 GET  /anomalies/counts           by metric, severity, origin and verdict
-GET  /anomalies/stream           how the watch over stored readings stands
-GET  /anomalies/stream/series    what it watches: learning or watching
+GET  /anomalies/watch           how the watch over stored readings stands
+GET  /anomalies/watch/series    what it watches: learning or watching
 GET  /anomalies/{id}
 POST /anomalies/{id}/feedback    expected or wrong
 """
@@ -92,12 +92,12 @@ def _add_list(router: APIRouter, anomalies: AnomalyService) -> None:
 
 
 def _add_stream(router: APIRouter, anomalies: AnomalyService) -> None:
-    @router.get("/stream", operation_id="get_anomaly_stream", dependencies=[requires(Permission.DATA_READ)])
+    @router.get("/watch", operation_id="get_anomaly_watch", dependencies=[requires(Permission.DATA_READ)])
     async def stream() -> StreamStatus:
         """How the watch over stored readings stands."""
         return StreamStatus.of(await anomalies.stream())
 
-    @router.get("/stream/series", operation_id="list_anomaly_series")
+    @router.get("/watch/series", operation_id="list_anomaly_series")
     async def series(
         caller: _Reader, device_uuid: _Device = None, after: _Cursor = None, limit: _Limit = 100
     ) -> SeriesPage:

@@ -39,16 +39,16 @@ async def test_it_says_what_it_watches_and_what_not(site):
 
     async with site.watching() as turn:
         await look(turn)
-        learning = await site.get("/anomalies/stream")
+        learning = await site.get("/anomalies/watch")
         await site.store(watched, start + timedelta(seconds=30), wave(60, 30))
         await look(turn)
         await turn.save()
 
     assert silent
     assert (learning["watching"], learning["learning"], learning["unwatched"]) == (1, 1, 1)
-    status = await site.get("/anomalies/stream")
+    status = await site.get("/anomalies/watch")
     assert (status["mode"], status["learning"], status["readings"]) == ("devices-without-agent", 0, 90)
-    (row,) = (await site.get("/anomalies/stream/series"))["items"]
+    (row,) = (await site.get("/anomalies/watch/series"))["items"]
     assert (row["metric"], row["status"], row["seen"]) == ("flow", "watching", 90)
 
 
@@ -100,7 +100,7 @@ async def test_when_there_is_no_room_those_that_speak_take_the_place_of_those_th
         await look(turn)
 
     assert (first, second) == ([old], [new])
-    assert (await site.get("/anomalies/stream"))["unwatched"] == 1
+    assert (await site.get("/anomalies/watch"))["unwatched"] == 1
     rows = await site.pool.fetch(
         "SELECT seen, state IS NOT NULL AS is_kept FROM anomaly_series ORDER BY device_id"
     )
