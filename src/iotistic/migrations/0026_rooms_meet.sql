@@ -17,6 +17,8 @@ CREATE TABLE device_log_arrivals (
     at            timestamptz NOT NULL
 ) PARTITION BY RANGE (at);
 CREATE INDEX device_log_arrivals_order ON device_log_arrivals (place, first_seq);
+-- To clear away what a removed device left.
+CREATE INDEX device_log_arrivals_device ON device_log_arrivals (device_number, at);
 
 -- Transactions are numbered anew in another cluster, where a backup may be restored. What is added to their
 -- numbers grows then by more than a cluster ever numbers, so that no place comes before one that was read.

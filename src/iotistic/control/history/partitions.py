@@ -9,9 +9,9 @@ import asyncpg
 T = TypeVar("T")
 
 METRICS, PROCESSES, LOGS = "device_metrics", "device_processes", "device_logs"
-HISTORIES = (METRICS, PROCESSES, LOGS)
 LOG_ARRIVALS = "device_log_arrivals"
-"""Which lines came together; of no use without the lines, so it is not cleared by device."""
+"""Which lines came together; kept as long as the lines."""
+HISTORIES = (METRICS, PROCESSES, LOGS, LOG_ARRIVALS)
 _DAYS_AHEAD = 2
 
 
