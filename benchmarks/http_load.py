@@ -106,8 +106,12 @@ class _Asker:
         """Take the answers that have come."""
         for number, _ in self._poll.poll(timeout_s):
             got = self._sockets[number].recv(65536)
-            if not got:
-                raise LoadStalled("the server closed a connection")
+            if not got and number in self._began:
+                raise LoadStalled("the server closed a connection without an answer")
+            if not got:  # the server kept it for as long as it keeps those that are not used
+                self._poll.unregister(number)
+                self.idle.remove(number)
+                continue
             whole = self._parts.pop(number, b"") + got
             if not _is_whole(whole):
                 self._parts[number] = whole
