@@ -97,7 +97,9 @@ def test_taken_ports_give_way_to_free_ones_and_are_said(home):
     assert f"port {port} is taken" in "".join(up.errors)
 
 
-@pytest.mark.parametrize("victim", ["-m iotistic api", "-m iotistic control", "postgres -D", "mosquitto -c", "ingest --worker 0"])
+@pytest.mark.parametrize(
+    "victim", ["-m iotistic api", "-m iotistic control", "postgres -D", "mosquitto -c", "ingest --worker 0"]
+)
 def test_a_child_that_is_killed_is_started_again(home, victim):
     with started(home) as up:
         before = next(pid for pid, line in up.children().items() if victim in line)
