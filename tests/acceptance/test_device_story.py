@@ -98,7 +98,7 @@ def stream(running):
 
 
 def test_the_ready_line_has_exactly_the_keys_that_scripts_rely_on(running):
-    assert running.ready.keys() == {"ready", "home", "api", "token", "mqtt", "pki", "ca"}
+    assert running.ready.keys() == {"ready", "home", "api", "token", "mqtt", "pki", "ca", "owner"}
     assert ask(running.ready["api"], "/health/ready").json()["ready"] is True
     assert pki(running, "GET", "/health").json() == {"status": "ok"}
 

@@ -19,7 +19,7 @@ def routes(rig):
     for route in make_app(rig._parts(), rig.key, rig.policy).router.routes():
         info = route.resource.get_info()
         path = info.get("path") or info["formatter"].format_map(
-            {"app": "7", "service": "web", "name": "LOG_LEVEL", "verb": verb_of(info)}
+            {"app": "7", "service": "web", "id": "1", "name": "LOG_LEVEL", "verb": verb_of(info)}
         )
         found.append((route.method, path))
     return [(method, path) for method, path in found if method != "HEAD"]

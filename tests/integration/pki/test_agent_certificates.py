@@ -5,7 +5,6 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from conftest import OPERATOR
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,6 +21,7 @@ from iotistic.entrypoints.control.settings import ControlSettings
 from iotistic.kernel.home import Home
 
 NOW = datetime.now(UTC)
+OPERATOR = "iot_operator-token-of-the-tests"
 UUID_OF_ONE = "0b2f5c1e-7d36-4a8c-9a54-6f1f2f3f4f5f"
 
 
@@ -103,7 +103,14 @@ def test_a_public_key_is_written_as_the_authority_reads_it(key):
 
 def test_a_file_that_is_missing_is_named(tmp_path):
 
-    secrets = {"jwt_secret": "x" * 32, "provisioning_secret": "y"}
+    names = (
+        "alert_signing_secret",
+        "broker_auth_token",
+        "broker_secret",
+        "jwt_secret",
+        "provisioning_secret",
+    )
+    secrets = dict.fromkeys((*names, "registry_secret"), "secret " * 8)
     settings = ControlSettings(pki_url="https://pki:8080", pki_ca_file=tmp_path / "none", **secrets)
     with pytest.raises(AuthorityFileMissing, match="none"):
         certifier(Home(tmp_path), settings, SecretStr("x"))

@@ -15,7 +15,7 @@ from iotistic.contracts.provisioning import envelope
 from iotistic.contracts.provisioning.keys import write_key
 from iotistic.control.devices.keys import check_strength, make_api_key
 from iotistic.control.devices.model import DeviceKeyWeak
-from iotistic.control.devices.wire import BodyInvalid, BodyTooLarge, _unpacked
+from iotistic.control.devices.wire import BodyInvalid, BodyTooLarge, unpacked
 from iotistic.control.provisioning.attempts import _source
 from iotistic.control.provisioning.envelope_keys import EnvelopeKeys, EnvelopeKeyUnusable, read_or_make_key
 from iotistic.control.provisioning.model import EnvelopeKeyUnknown
@@ -36,16 +36,16 @@ JSON = st.recursive(
     [("gzip", gzip.compress), ("deflate", zlib.compress), ("", bytes), ("GZIP ", gzip.compress)],
 )
 def test_bodies_are_unpacked_up_to_a_limit(encoding, pack):
-    assert _unpacked(pack(b"x" * 100), encoding, 100) == b"x" * 100
+    assert unpacked(pack(b"x" * 100), encoding, most=100) == b"x" * 100
     with pytest.raises(BodyTooLarge):
-        _unpacked(pack(b"x" * 101), encoding, 100)
+        unpacked(pack(b"x" * 101), encoding, most=100)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
 @given(body=st.binary(max_size=50))
 def test_a_body_that_is_not_packed_as_it_says_is_refused(encoding, body):
     with pytest.raises(BodyInvalid):
-        _unpacked(b"\x00" + body, encoding, 100)
+        unpacked(b"\x00" + body, encoding, most=100)
 
 
 def test_a_made_key_is_strong_and_what_can_be_guessed_is_not():

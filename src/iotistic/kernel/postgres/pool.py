@@ -141,7 +141,6 @@ _UNSTORABLE = frozenset(
         asyncpg.DataError,
         asyncpg.CharacterNotInRepertoireError,
         asyncpg.UntranslatableCharacterError,
-        asyncpg.NumericValueOutOfRangeError,
         asyncpg.DatetimeFieldOverflowError,
     }
 )
