@@ -33,16 +33,17 @@ def child(path, url):
     asyncio.run(become(path, url))
 
 
-async def live(path, url, longest_s):
-    """Run a device for a while; say whether it came to its end before it was killed."""
+async def live(path, url, longest_s, heard=lambda: False):
+    """Run a device for a while, or until it was heard; say whether it came to its end before it was killed."""
     process = _FORK.Process(target=child, args=(path, url))
     process.start()
     try:
         async with asyncio.timeout(longest_s):
-            while process.is_alive():  # noqa: ASYNC110  ends at the deadline
+            while process.is_alive() and not heard():  # noqa: ASYNC110  ends at the deadline
                 await asyncio.sleep(0.001)
     except TimeoutError:
-        process.kill()
+        pass
+    process.kill()
     process.join(10)
     code = process.exitcode
     process.close()
@@ -58,10 +59,13 @@ async def end_of(path):
 
 
 async def killed_until_known(folder, chance, longest_s):
-    """Kill a device again and again until it got through; check what is known of it, and return the kills."""
+    """Kill a device while it asks, then at random until it got through; check what is known, return the kills."""
     folder.mkdir()
     cloud, path, kills = ProvisioningDouble(), folder / "agent.sqlite", 0
+    asks = chance.randint(1, len(ASKED))
     async with rigged(folder, cloud) as rig:
+        if not await live(path, rig.url, longest_s, lambda: len(cloud.asked) >= asks):
+            kills += 1
         while not await live(path, rig.url, chance.random() * longest_s):
             kills += 1
     identity = await end_of(path)

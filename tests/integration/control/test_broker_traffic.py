@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 from datetime import timedelta
 
 import pytest
@@ -39,15 +40,17 @@ def observer(pool, mqtt, *, topics=5000, **settings):
 @contextlib.asynccontextmanager
 async def publishing(broker, **payloads):
     """Publish to topics again and again, from a thread of its own."""
-    stopping = False
+    stopping, begun = False, threading.Event()
 
     def publish():
         client = broker.service("publisher")
         while not stopping:
             for topic, payload in payloads.items():
                 client.publish(topic.replace("_", "/"), payload)
+            begun.set()
 
     task = asyncio.create_task(asyncio.to_thread(publish))
+    assert await asyncio.to_thread(begun.wait, 20)
     try:
         yield
     finally:

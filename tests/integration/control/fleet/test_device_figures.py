@@ -7,11 +7,13 @@ import pytest
 
 from iotistic.control.devicemetrics.recorder import MetricsRecorder
 
-NOW = datetime.now(UTC).replace(microsecond=0)
+
+def now():
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 async def record(fleet, device, *, minutes_ago, **fields):
-    await MetricsRecorder(fleet.pool).record(device.uuid, fields, NOW - timedelta(minutes=minutes_ago))
+    await MetricsRecorder(fleet.pool).record(device.uuid, fields, now() - timedelta(minutes=minutes_ago))
 
 
 async def test_what_a_report_says_is_stored_when_it_is_acknowledged(fleet):
@@ -55,10 +57,9 @@ async def test_points_are_averages_and_maxima_in_order(fleet):
     device = await fleet.add()
     for minutes_ago, cpu in ((50, 10), (45, 30), (10, 90)):
         await record(fleet, device, minutes_ago=minutes_ago, cpu_usage=cpu)
-    start = (NOW - timedelta(hours=1)).isoformat()
-    answer = (
-        await fleet.get(f"/devices/{device.uuid}/metrics", **{"from": start, "to": NOW.isoformat()}, points=2)
-    ).json()
+    end = now()
+    asked = {"from": (end - timedelta(hours=1)).isoformat(), "to": end.isoformat()}
+    answer = (await fleet.get(f"/devices/{device.uuid}/metrics", **asked, points=2)).json()
 
     assert answer["step_s"] == 1800
     assert [(one["cpu_usage"], one["cpu_usage_max"], one["samples"]) for one in answer["metrics"]] == [
@@ -89,9 +90,9 @@ async def test_reports_at_once_are_each_stored_once(fleet):
 
 async def test_many_waiting_samples_share_transactions(fleet):
     device, recorder = await fleet.add(), MetricsRecorder(fleet.pool)
-    begun = await fleet.pool.fetchval("SELECT pg_current_xact_id()::text::bigint")
+    at, begun = now(), await fleet.pool.fetchval("SELECT pg_current_xact_id()::text::bigint")
     await asyncio.gather(
-        *(recorder.record(device.uuid, {"cpu_usage": 1}, NOW + timedelta(seconds=n)) for n in range(500))
+        *(recorder.record(device.uuid, {"cpu_usage": 1}, at + timedelta(seconds=n)) for n in range(500))
     )
     used = await fleet.pool.fetchval("SELECT pg_current_xact_id()::text::bigint") - begun
 

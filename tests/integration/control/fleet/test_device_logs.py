@@ -10,14 +10,16 @@ import httpx2
 import pytest
 from fleet_builders import PATIENT, build, served
 
-NOW_MS = int(time.time() * 1000)
+
+def now_ms():
+    return int(time.time() * 1000)
 
 
 def line(number, *, message="line {}", service="web", level="info", ago_s=0, **more):
     fields = {
         "id": f"id-{number}",
         "message": message.format(number),
-        "timestamp": NOW_MS - ago_s * 1000 - (1000 - number % 1000),
+        "timestamp": now_ms() - ago_s * 1000 - (1000 - number % 1000),
         "level": level,
         "source": {"type": "container", "name": service},
         "serviceName": service,
@@ -93,7 +95,7 @@ async def test_the_same_upload_again_is_kept_once(fleet):
 
 async def test_lines_without_an_id_are_told_apart_by_what_they_say_and_how_often(fleet):
     device = await fleet.add()
-    said = {"message": "again", "timestamp": NOW_MS, "serviceName": "web"}
+    said = {"message": "again", "timestamp": now_ms(), "serviceName": "web"}
     content = b"".join(json.dumps(said).encode() + b"\n" for _ in range(3))
     first, second = await device.send(content), await device.send(content)
 
@@ -103,7 +105,7 @@ async def test_lines_without_an_id_are_told_apart_by_what_they_say_and_how_often
 async def test_a_device_without_a_clock_loses_no_line_and_doubles_none(fleet):
     device = await fleet.add()
     content = b"".join(line(number, timestamp=1000 + number) for number in range(3))
-    ahead = line(7, timestamp=NOW_MS + 86_400_000)
+    ahead = line(7, timestamp=now_ms() + 86_400_000)
     bare = b'{"message": "bare"}\n'
     first = await device.send(content + ahead + bare)
     second = await device.send(content + ahead + bare)
@@ -238,7 +240,8 @@ async def test_lines_are_searched_by_service_level_text_and_time(fleet):
 
 async def test_pages_of_logs_give_each_line_once_also_those_of_one_instant(fleet):
     device = await fleet.add()
-    await device.send(b"".join(line(n, timestamp=NOW_MS - n // 10) for n in range(57)))
+    at = now_ms()
+    await device.send(b"".join(line(n, timestamp=at - n // 10) for n in range(57)))
     found, after = [], {}
     for _ in range(6):
         page = (await fleet.get(f"/devices/{device.uuid}/logs", limit=10, **after)).json()

@@ -68,7 +68,9 @@ def stands(fleet, device, *wanted):
 
 @pytest.fixture
 async def fleet(pool):
-    return build(pool, **PATIENT)
+    built = build(pool, **PATIENT)
+    await built.presence.sweep()  # the database's template may have been migrated many minutes ago
+    return built
 
 
 def connected(broker, uuid):
