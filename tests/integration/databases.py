@@ -29,6 +29,7 @@ def migrated_database(loop_runner, admin, server) -> str:
 def fresh_database(loop_runner, admin, server, template):
     """Yield the address of a copy of `template`, and drop it."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    loop_runner.run(admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    # Copied as files: written through the log, as is the default, a copy of many small tables takes six times as long.
+    loop_runner.run(admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
     yield server.with_database(name)
     loop_runner.run(admin.execute(f"DROP DATABASE {name} WITH (FORCE)"))
