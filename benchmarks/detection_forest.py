@@ -6,11 +6,21 @@ moved to points removed on its way to the root, and of that the mean over all tr
 node 0 .. size - 1 are leaves, the rest are cuts. Equal points share one leaf, which counts them.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+try:
+    from numba import njit
+except ModuleNotFoundError:
+    F = TypeVar("F", bound=Callable[..., object])
+
+    def njit(function: F) -> F:
+        """Leave a function as it is: slow, but what it does can be tested without a compiler."""
+        return function
+
 
 NONE = -1
 
@@ -52,13 +62,13 @@ def tree(size: int, width: int) -> Tree:
     )
 
 
-@numba.njit
+@njit
 def seed(number: int) -> None:
     """Seed the cuts."""
     np.random.seed(number)  # noqa: NPY002  numba has no other
 
 
-@numba.njit
+@njit
 def forget(t: Tree, place: int) -> None:
     """Take the point at a place of the window out."""
     leaf, t.leaf_of[place] = t.leaf_of[place], NONE
@@ -85,7 +95,7 @@ def forget(t: Tree, place: int) -> None:
         node = t.parent[node]
 
 
-@numba.njit
+@njit
 def _replace(t: Tree, old: int, new: int) -> None:
     above = t.parent[old]
     t.parent[new] = above
@@ -97,7 +107,7 @@ def _replace(t: Tree, old: int, new: int) -> None:
         t.right[above] = new
 
 
-@numba.njit
+@njit
 def _bound(t: Tree, node: int) -> None:
     one, other = t.left[node], t.right[node]
     for i in range(t.low.shape[1]):
@@ -105,7 +115,7 @@ def _bound(t: Tree, node: int) -> None:
         t.high[node, i] = max(t.high[one, i], t.high[other, i])
 
 
-@numba.njit
+@njit
 def insert(t: Tree, place: int, point: npt.NDArray[np.float64]) -> None:
     """Put a point into the tree, at a free place of the window."""
     leaf = _same(t, point)
@@ -121,7 +131,7 @@ def insert(t: Tree, place: int, point: npt.NDArray[np.float64]) -> None:
         node = t.parent[node]
 
 
-@numba.njit
+@njit
 def _same(t: Tree, point: npt.NDArray[np.float64]) -> int:
     """Return the leaf that holds an equal point."""
     node = t.marks[ROOT]
@@ -135,7 +145,7 @@ def _same(t: Tree, point: npt.NDArray[np.float64]) -> int:
     return node
 
 
-@numba.njit
+@njit
 def _hang(t: Tree, point: npt.NDArray[np.float64]) -> int:
     """Hang a leaf beside the first node that a random cut of both parts from it."""
     t.marks[FREE_LEAVES] -= 1
@@ -161,7 +171,7 @@ def _hang(t: Tree, point: npt.NDArray[np.float64]) -> int:
     return leaf
 
 
-@numba.njit
+@njit
 def _random_cut(t: Tree, node: int, point: npt.NDArray[np.float64]) -> tuple[int, float]:
     """Return a cut of the box around node and point: sides are drawn by their length."""
     width = len(point)
@@ -177,7 +187,7 @@ def _random_cut(t: Tree, node: int, point: npt.NDArray[np.float64]) -> tuple[int
     return widest, min(t.low[node, widest], point[widest])
 
 
-@numba.njit
+@njit
 def displacement(t: Tree, place: int) -> float:
     """Return the collusive displacement of the point at a place of the window."""
     node, most = t.leaf_of[place], 0.0
@@ -189,7 +199,7 @@ def displacement(t: Tree, place: int) -> float:
     return most
 
 
-@numba.njit
+@njit
 def step(forest: list[Tree], place: int, full: bool, point: npt.NDArray[np.float64]) -> float:
     """Put a point into every tree, in place of the oldest when they are full; return its mean displacement."""
     total = 0.0
