@@ -1,29 +1,87 @@
 """The shipped `iotistic up`, as a process."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from installation_process import command_environment, eventually, processes_of, run_command, started
+from installation_process import Up, command_environment, eventually, processes_of, run_command, started
 
 pytestmark = [pytest.mark.timeout(240)]
 
 
 @pytest.fixture
 def home():
+    with a_home() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def a_home():
     with tempfile.TemporaryDirectory(prefix="iotistic-up-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder) / "home"
 
 
-def test_ready_is_one_line_of_json_with_everything_a_script_needs(home):
-    with started(home) as up:
-        up.stop()
+@pytest.fixture(scope="module")
+def running():
+    """An installation whose port of the API was taken; starting one takes longest of all that is done here."""
+    with a_home() as home, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with started(home, "--api-port", str(port)) as up:
+            up.taken_port = port
+            yield up
+
+
+@dataclass
+class Lives:
+    """Three lives of one installation: with two workers to SIGINT, with one to SIGTERM, with one to kill -9."""
+
+    home: Path
+    first: Up
+    second: Up
+    third: Up
+    codes: list[int]
+    left: list[dict[int, str]]
+    status: subprocess.CompletedProcess[str]
+    endpoints: list[bool]
+
+
+@pytest.fixture(scope="module")
+def lives():
+    with a_home() as home:
+        codes, left, endpoints = [], [], []
+
+        def ended(up, number):
+            codes.append(up.stop(number))
+            left.append(processes_of(home))
+            endpoints.append((home / "run" / "endpoints.json").exists())
+
+        with started(home, "--workers", "2") as first:
+            ended(first, signal.SIGINT)
+        with started(home, API_PORT="", PKI_PORT="", MQTT_PORT="") as second:
+            ended(second, signal.SIGTERM)
+        with started(home, API_PORT="", PKI_PORT="", MQTT_PORT="") as third:
+            third.process.kill()
+            third.process.wait(10)
+            eventually(lambda: not processes_of(home), what="no process is left")
+            status = third.run("status")
+        with started(home, API_PORT="", PKI_PORT="", MQTT_PORT="") as last:
+            third.ready["token"] = last.ready["token"]
+        yield Lives(home, first, second, third, codes, left, status, endpoints)
+
+
+def test_ready_is_one_line_of_json_with_everything_a_script_needs(lives):
+    up, home = lives.first, lives.home
 
     assert up.ready.keys() == {"ready", "home", "api", "token", "mqtt", "pki", "ca", "owner"}
     assert up.ready["owner"].keys() == {"username", "password"}
@@ -37,90 +95,61 @@ def test_ready_is_one_line_of_json_with_everything_a_script_needs(home):
     assert up.further_output == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_ends_it_with_exit_code_0_and_no_process_is_left(home, number):
-    with started(home, "--workers", "2") as up:
-        assert len(up.children()) > 5
-
-        assert up.stop(number) == 0
-
-    assert processes_of(home) == {}
-    assert not (home / "run" / "endpoints.json").exists()
+def test_a_signal_ends_it_with_exit_code_0_and_no_process_is_left(lives):
+    assert lives.codes == [0, 0]
+    assert lives.left == [{}, {}]
+    assert lives.endpoints == [False, False]
 
 
-def test_kill_9_leaves_no_process_behind_and_the_next_start_is_clean(home):
-    with started(home) as up:
-        up.process.kill()
-        up.process.wait(10)
-        eventually(lambda: not processes_of(home), what="no process is left")
-        said = up.run("status")
-
-    assert said.returncode == 6
-    assert "nothing is running" in said.stderr
-    with started(home) as again:
-        assert again.ready["token"] == up.ready["token"]
+def test_kill_9_leaves_no_process_behind_and_the_next_start_is_clean(lives):
+    assert lives.status.returncode == 6
+    assert "nothing is running" in lives.status.stderr
+    assert lives.third.ready["token"] == lives.first.ready["token"]
 
 
-def test_a_second_start_takes_less_than_5_s_and_keeps_token_ports_and_identity(home, record_property):
-    with started(home) as first:
-        first.stop()
-    with started(home, API_PORT="", PKI_PORT="", MQTT_PORT="") as second:
-        second.stop()
+def test_a_second_start_takes_less_than_5_s_and_keeps_token_ports_and_identity(lives, record_property):
+    second = lives.second
 
     record_property("second_start_s", round(second.seconds, 2))
     sys.stderr.write(f"second start: {second.seconds:.2f} s\n")
     # The owner's password is told once.
-    assert first.ready.pop("owner")
-    assert second.ready == first.ready
+    assert second.ready == {name: said for name, said in lives.first.ready.items() if name != "owner"}
     # The promise is 5 s; the bound leaves room for a machine that runs other tests beside this one.
     assert second.seconds < 30
 
 
-def test_a_second_up_on_the_same_home_is_refused_and_says_who_has_it(home):
-    with started(home) as up:
-        second = up.run("up", "--plain")
+def test_fewer_workers_than_before_retires_the_ones_that_are_no_more(lives):
+    assert "retiring worker 1" in "".join(lives.second.errors)
+    assert json.loads((lives.home / "up.json").read_text())["workers"] == 1
+
+
+def test_a_second_up_on_the_same_home_is_refused_and_says_who_has_it(running):
+    second = running.run("up", "--plain")
 
     assert second.returncode == 5
-    assert f"process {up.process.pid}" in second.stderr
+    assert f"process {running.process.pid}" in second.stderr
 
 
-def test_taken_ports_give_way_to_free_ones_and_are_said(home):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        with started(home, "--api-port", port) as up:
-            answer = up.run("status", "--json")
+def test_taken_ports_give_way_to_free_ones_and_are_said(running):
+    answer = running.run("status", "--json")
 
     assert answer.returncode == 0
-    assert not up.ready["api"].endswith(f":{port}")
-    assert f"port {port} is taken" in "".join(up.errors)
+    assert not running.ready["api"].endswith(f":{running.taken_port}")
+    assert f"port {running.taken_port} is taken" in "".join(running.errors)
 
 
 @pytest.mark.parametrize(
     "victim", ["-m iotistic api", "-m iotistic control", "postgres -D", "mosquitto -c", "ingest --worker 0"]
 )
-def test_a_child_that_is_killed_is_started_again(home, victim):
-    with started(home) as up:
-        before = next(pid for pid, line in up.children().items() if victim in line)
-        os.kill(before, signal.SIGKILL)
+def test_a_child_that_is_killed_is_started_again(running, victim):
+    before = next(pid for pid, line in running.children().items() if victim in line)
+    os.kill(before, signal.SIGKILL)
 
-        eventually(
-            lambda: any(victim in line and pid != before for pid, line in up.children().items()),
-            what=f"{victim} runs again",
-        )
-        eventually(lambda: up.run("status").returncode == 0, within_s=60, what="all are healthy again")
-        assert up.stop() == 0
-
-
-def test_fewer_workers_than_before_retires_the_ones_that_are_no_more(home):
-    with started(home, "--workers", "2") as up:
-        up.stop()
-    with started(home) as up:
-        up.stop()
-
-    assert "retiring worker 1" in "".join(up.errors)
-    assert json.loads((home / "up.json").read_text())["workers"] == 1
+    eventually(
+        lambda: any(victim in line and pid != before for pid, line in running.children().items()),
+        what=f"{victim} runs again",
+    )
+    eventually(lambda: running.run("status").returncode == 0, within_s=60, what="all are healthy again")
 
 
 def test_a_setting_that_makes_no_sense_is_refused_by_name_before_anything_starts(home):

@@ -110,7 +110,7 @@ async def running_desk(pool, cloud=None, **settings):
     tasks = [asyncio.create_task(loop.run()) for loop in desk.loops]
     async with (
         await serve(app, host="127.0.0.1", port=0) as server,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client,
+        httpx2.AsyncClient(verify=False, base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client,
     ):
         yield RunningDesk(pool, desk, app, client, published, cloud or build(pool), tasks)
     for loop in desk.loops:

@@ -169,12 +169,15 @@ def utc_now() -> dt.datetime:
 
 
 @contextlib.asynccontextmanager
-async def running_site(pool, folder):
-    """Run a site whose home is `folder`."""
+async def running_site(pool, folder, authority=None):
+    """Run a site whose home is `folder`; without an authority it gets one of its own."""
     home = Home(folder)
     home.create()
-    key = ec.generate_private_key(ec.SECP256R1())
-    authority = CertificateAuthority.create(key, common_name="agents of the tests", days=30, now=utc_now())
+    if authority is None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        authority = CertificateAuthority.create(
+            key, common_name="agents of the tests", days=30, now=utc_now()
+        )
     tls = _identity(folder, authority)
     server = MosquittoServer(
         home,

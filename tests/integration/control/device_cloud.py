@@ -147,7 +147,7 @@ def build(
 async def served(cloud: Cloud):
     async with await serve(cloud.app, host="127.0.0.1", port=0) as server:
         cloud.url = f"http://127.0.0.1:{server.port}{BASE}"
-        async with httpx2.AsyncClient(base_url=cloud.url, timeout=30) as client:
+        async with httpx2.AsyncClient(verify=False, base_url=cloud.url, timeout=30) as client:
             cloud.client = client
             yield cloud
 

@@ -67,7 +67,9 @@ async def client(pool):
 
     async with (
         await serve(app, host="127.0.0.1", port=0) as server,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=60, headers=AUDITOR) as client,
+        httpx2.AsyncClient(
+            verify=False, base_url=f"http://127.0.0.1:{server.port}", timeout=60, headers=AUDITOR
+        ) as client,
     ):
         client.app = app
         yield client

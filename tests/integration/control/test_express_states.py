@@ -47,7 +47,7 @@ async def cloud(pool):
         quick = await stack.enter_async_context(await serve(cloud.app, host="127.0.0.1", port=0, front=front))
         cloud.plain, cloud.quick = [
             await stack.enter_async_context(
-                httpx2.AsyncClient(base_url=f"http://127.0.0.1:{one.port}{BASE}", timeout=30)
+                httpx2.AsyncClient(verify=False, base_url=f"http://127.0.0.1:{one.port}{BASE}", timeout=30)
             )
             for one in (plain, quick)
         ]

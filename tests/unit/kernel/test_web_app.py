@@ -35,7 +35,7 @@ def app_with(router: APIRouter | None = None, **options) -> FastAPI:
 
 def client_of(app: FastAPI, *, address: str = "127.0.0.1") -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(app=app, client=(address, 1234), raise_app_exceptions=True)
-    return httpx2.AsyncClient(transport=transport, base_url="http://test")
+    return httpx2.AsyncClient(transport=transport, base_url="http://test", verify=False)
 
 
 def raising(error: Exception) -> APIRouter:

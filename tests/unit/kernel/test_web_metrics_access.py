@@ -13,7 +13,7 @@ TOKEN = "a-token-of-prometheus"
 
 def client_of(app, *, address="192.0.2.7"):
     transport = httpx2.ASGITransport(app=app, client=(address, 1234), raise_app_exceptions=True)
-    return httpx2.AsyncClient(transport=transport, base_url="http://test")
+    return httpx2.AsyncClient(transport=transport, base_url="http://test", verify=False)
 
 
 async def test_with_a_token_metrics_are_for_its_holders_wherever_they_are(monkeypatch, tmp_path):

@@ -28,7 +28,7 @@ async def watched(pool):
     passwords = cheap_passwords()
     async with (
         await serve(app, host="127.0.0.1", port=0) as server,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client,
+        httpx2.AsyncClient(verify=False, base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client,
     ):
         started.attach(accounts, app, client, passwords)
         yield started

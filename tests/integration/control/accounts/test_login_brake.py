@@ -77,7 +77,7 @@ async def test_a_forwarded_address_is_not_believed_from_a_stranger(pool):
 
     async with (
         await serve(app, host="127.0.0.1", port=0) as server,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client,
+        httpx2.AsyncClient(verify=False, base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client,
     ):
         body = {"username": "ada", "password": "a guess"}
         guesses = await statuses(

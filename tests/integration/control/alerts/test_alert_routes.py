@@ -45,7 +45,9 @@ def app_of(hall):
 async def client(hall):
     async with (
         await serve(app_of(hall), host="127.0.0.1", port=0) as server,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}/api/v1", timeout=60) as client,
+        httpx2.AsyncClient(
+            verify=False, base_url=f"http://127.0.0.1:{server.port}/api/v1", timeout=60
+        ) as client,
     ):
         yield client
 

@@ -165,6 +165,7 @@ async def anomaly_site(pool, database, folder):
         await serve(app, host="127.0.0.1", port=0) as server,
         httpx2.AsyncClient(
             base_url=f"http://127.0.0.1:{server.port}{BASE}",
+            verify=False,
             headers={"Authorization": f"Bearer {OPERATOR}"},
             timeout=30,
         ) as client,

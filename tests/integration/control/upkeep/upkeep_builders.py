@@ -116,7 +116,9 @@ async def served(upkeep):
     check_routes(app)
     async with (
         await serve(app, host="127.0.0.1", port=0) as server,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}/api/v1", timeout=30) as client,
+        httpx2.AsyncClient(
+            verify=False, base_url=f"http://127.0.0.1:{server.port}/api/v1", timeout=30
+        ) as client,
     ):
         yield client
 

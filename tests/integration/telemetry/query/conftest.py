@@ -60,14 +60,16 @@ async def server(app):
 
 @pytest.fixture
 async def anonymous(server):
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client:
+    async with httpx2.AsyncClient(
+        verify=False, base_url=f"http://127.0.0.1:{server.port}", timeout=20
+    ) as client:
         yield client
 
 
 @pytest.fixture
 async def api(server):
     base = f"http://127.0.0.1:{server.port}{PREFIX}"
-    async with httpx2.AsyncClient(base_url=base, headers=AUTH, timeout=20) as client:
+    async with httpx2.AsyncClient(verify=False, base_url=base, headers=AUTH, timeout=20) as client:
         yield client
 
 

@@ -58,7 +58,7 @@ def api_url(module_database, tmp_path_factory: pytest.TempPathFactory):
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/health/ready").is_success
+        return httpx2.get(f"{url}/health/ready", verify=False).is_success
     except httpx2.TransportError:
         return False
 

@@ -1,0 +1,236 @@
+"""What a real agent finds, from its detector to the people and back: API, control process's work, PostgreSQL, Mosquitto.
+
+The agent's own process measures simulated sensors, and has no numpy, as in its image.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from types import SimpleNamespace
+
+import httpx2
+import pytest
+from broker_site import running_site
+from pydantic import SecretStr
+from test_real_agent import AgentHost, eventually
+from tests.unit.detection.forecast_builders import made_weights
+
+from iotistic.contracts.forecasts import ForecastWish
+from iotistic.detection.forecaster import pack
+from iotistic.entrypoints.api import BASE, add_control, create_api_app, express
+from iotistic.entrypoints.control.bridges import ServicePublisher
+from iotistic.entrypoints.control.loops import serving_loops, working_loops
+from iotistic.entrypoints.control.process import run_loops
+from iotistic.entrypoints.control.rooms import ControlPlane, Ground
+from iotistic.entrypoints.control.settings import ControlSettings, made_secrets
+from iotistic.kernel.home import Home
+from iotistic.kernel.mqtt.client import connect
+from iotistic.kernel.mqtt.settings import MqttSettings
+from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
+from iotistic.kernel.web.server import serve
+from iotistic.pki.keystore import open_authority
+from iotistic.pki.settings import AuthoritySettings
+from iotistic.telemetry.live.hub import LiveHub
+
+OPERATOR = "operator-token-of-the-tests"
+METRIC = "simulation/temperature"
+SENSORS = {
+    "seed": 7,
+    "scenarios": {
+        "sensor_data": {"publishIntervalMs": 100, "sensors": ["temperature"]},
+        "anomaly_injection": {
+            "enabled": False,
+            "metrics": ["temperature"],
+            "pattern": "spike",
+            "intervalMs": 3_000,
+            "magnitude": 6,
+        },
+    },
+}
+RULE = {
+    "name": "unusual",
+    "condition": {
+        "type": "anomaly_found",
+        "metric": "simulation/*",
+        "leastSeverity": "info",
+        "origin": "agent",
+    },
+}
+
+
+class Host(AgentHost):
+    """A device that measures quickly."""
+
+    def environment(self):
+        return super().environment() | {
+            "SIMULATION_MODE": "true",
+            "SIMULATION_CONFIG": json.dumps(SENSORS),
+            "ANOMALY_REPORT_INTERVAL_MS": "1000",
+            "PYTHONPATH": str(self.folder / "without"),
+        }
+
+    async def patient(self, *arguments, met):
+        """Ask until the answer is as it is to be."""
+
+        async def ask():
+            with contextlib.suppress(AssertionError):
+                said = await self.iotctl(*arguments)
+                return [said] if met(said) else None
+
+        (said,) = await eventually(ask)
+        return said
+
+    async def inject(self):
+        """Begin to disturb the sensor."""
+        url = f"http://127.0.0.1:{self.port}/v1/simulation/scenarios/anomaly_injection/start"
+        async with httpx2.AsyncClient(timeout=30) as client:
+            (await client.post(url, json={})).raise_for_status()
+
+    async def said_beside(self, *arguments):
+        """Return what a command writes on standard error."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "iotistic.entrypoints.iotctl", *arguments),
+            env=self.environment(),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        return (await process.communicate())[1].decode()
+
+
+class People:
+    """Somebody at the API."""
+
+    def __init__(self, client):
+        self.client = client
+
+    async def ask(self, method, path, document=None):
+        answer = await self.client.request(method, path, json=document)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    async def see(self, path, met):
+        """Ask until the answer is as it is to be; nothing is known of a device before its first report."""
+
+        async def ask():
+            answer = await self.client.get(path)
+            return [answer.json()] if answer.is_success and met(answer.json()) else None
+
+        (seen,) = await eventually(ask)
+        return seen
+
+
+@contextlib.asynccontextmanager
+async def control_plane(database, folder, authority):
+    """Serve the API and do the control process's work; give (control, url)."""
+    settings = DatabaseSettings(
+        database_url=database.url, database_password=database.password, database_pool_size=20
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await create_pool(settings, application_name="test-control")
+        stack.callback(pool.terminate)
+        site = await stack.enter_async_context(running_site(pool, folder, authority))
+        access = site.server.access
+        mqtt = MqttSettings(
+            mqtt_service_host=access.host,
+            mqtt_service_port=access.port,
+            mqtt_service_password=access.password,
+        )
+        client = await stack.enter_async_context(connect(mqtt, client_id="control-of-the-test"))
+        ground = Ground(
+            pool=pool,
+            home=site.home,
+            settings=ControlSettings(
+                **made_secrets(site.home),
+                device_mqtt_url=f"mqtts://localhost:{site.server.endpoints.device_port}",
+                alert_round_s=0.5,
+            ),
+            publisher=ServicePublisher(client),
+            operator=SecretStr(OPERATOR),
+        )
+        control = ControlPlane.of(ground)
+        stack.callback(control.close)
+        app = create_api_app(pool, LiveHub(folder), ground.publisher, gate=control.gate(base=BASE))
+        add_control(app, control)
+        stopping = asyncio.Event()
+        loops = (*serving_loops(control), *working_loops(control, mqtt))
+        working = asyncio.create_task(run_loops(loops, stopping))
+        server = await serve(app, host="127.0.0.1", port=0, front=express(app, control))
+        try:
+            yield control, f"http://127.0.0.1:{server.port}{BASE}"
+        finally:
+            await server.stop()
+            stopping.set()
+            await working
+
+
+@pytest.fixture
+def authority(tmp_path):
+    home = Home(tmp_path)
+    home.create()
+    return open_authority(home, AuthoritySettings())
+
+
+@pytest.fixture
+async def place(database, tmp_path, authority):
+    """A device without numpy, and people at the cloud."""
+    folder = tmp_path / "agent"
+    (folder / "without").mkdir(parents=True)
+    missing = "raise ModuleNotFoundError(\"No module named 'numpy'\", name='numpy')"
+    (folder / "without" / "numpy.py").write_text(missing)
+    async with control_plane(database, tmp_path, authority) as (control, url):
+        key, _ = await control.provisioning_keys.create(fleet_id="hall-1", created_by="test")
+        cloud = SimpleNamespace(url=url, pool=control.ground.pool)
+        headers = {"Authorization": f"Bearer {OPERATOR}"}
+        async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+            yield Host(folder, cloud, key), People(client)
+
+
+async def test_what_an_agent_finds_is_stored_alerts_and_is_judged_and_learned_again(place, authority):
+    host, people = place
+    rule = await people.ask("POST", "/alerts/rules", RULE)
+    forecaster = ForecastWish(pack(made_weights(), {}, authority.sign), 0.5).write()["config"]
+    async with host.agent():
+        uuid = await host.device()
+        await host.patient(
+            "anomalies",
+            "metrics",
+            met=lambda said: (
+                [one["samples"] > 80 for one in said["metrics"] if one["metric"] == METRIC] == [True]
+            ),
+        )
+        await host.inject()
+        (found,) = (
+            await host.patient("anomalies", met=lambda all_: any(one["metric"] == METRIC for one in all_))
+        )[:1]
+        page = await people.see(f"/anomalies?deviceUuid={uuid}&metric={METRIC}", lambda page: page["items"])
+        stored = page["items"][-1]
+        alerts = f"/alerts?ruleId={rule['id']}&deviceUuid={uuid}"
+        fired = await people.see(alerts, lambda page: page["items"])
+
+        judged = await people.ask("POST", f"/anomalies/{stored['id']}/feedback", {"verdict": "expected"})
+        learned = await people.see(
+            f"/anomalies/{stored['id']}", lambda one: one["feedback"]["state"] == "learned"
+        )
+        over = await people.see(alerts, lambda page: page["items"][0]["state"] == "resolved")
+        known = await host.iotctl("anomalies", "show", stored["name"])
+        diagnosis = await host.patient("diag", met=lambda said: said["parts"]["anomalies"]["tolerated"] > 0)
+
+        await people.ask("PUT", f"/devices/{uuid}/target-state", {"apps": {}, "config": forecaster})
+        await people.ask("POST", f"/devices/{uuid}/deploy")
+        reported = await people.see(
+            f"/devices/{uuid}/current-state",
+            lambda state: "forecaster_reason" in json.dumps(state),
+        )
+        beside = await host.said_beside("anomalies")
+
+    assert (stored["metric"], stored["origin"], stored["isSimulated"]) == (METRIC, "agent", True)
+    assert (stored["name"], stored["severity"]) == (found["id"], found["severity"])
+    assert stored["expectedRange"] == found["expectedRange"]
+    assert fired["items"][0]["metric"] == METRIC
+    assert (judged["feedback"]["verdict"], judged["feedback"]["state"]) == ("expected", "waiting")
+    assert learned["feedback"]["verdict"] == known["feedback"] == "expected"
+    assert len(over["items"]) == 1
+    assert diagnosis["parts"]["anomalies"]["feedback"] == {"expected": 1, "wrong": 0}
+    assert reported == {}
+    assert "[anomalies.numpy_missing]" in beside
