@@ -19,6 +19,7 @@ GATED: Mapping[tuple[str, str], Feature | Limit] = MappingProxyType(
         ("POST", "/jobs/schedules"): Feature.SCHEDULE_JOBS,
         ("POST", "/jobs/templates"): Limit.JOB_TEMPLATES,
         ("POST", "/rollouts"): Feature.OTA_UPDATES,
+        ("POST", "/devices/{uuid}/update-agent"): Feature.OTA_UPDATES,
         ("POST", "/alerts/rules"): Limit.ALERT_RULES,
         ("POST", "/users"): Limit.USERS,
     }

@@ -27,6 +27,10 @@ class ServicePublisher:
         """Return after the PUBACK. Raises PublishDenied and BrokerUnavailable."""
         await self._client.publish(topic, payload, within_s=_PUBACK_WITHIN_S, expiry_s=expiry_s)
 
+    async def keep(self, topic: str, payload: bytes) -> None:
+        """Have the broker hold this for whoever subscribes later; an empty payload takes it away. As `publish`."""
+        await self._client.publish(topic, payload, retain=True, within_s=_PUBACK_WITHIN_S)
+
 
 class Tagged:
     """Knows the tags of devices, for alerts and rollouts."""

@@ -8,6 +8,8 @@ import os
 from socket import gethostname
 from typing import Protocol
 
+from iotistic.control.agentupdates.keeper import AgentUpdateKeeper
+from iotistic.control.agentupdates.messages import OrderTeller, UpdateStatuses
 from iotistic.control.alerts.courier import Courier, Senders
 from iotistic.control.alerts.keeper import AlertKeeper
 from iotistic.control.alerts.mail import MailSender
@@ -77,7 +79,9 @@ def working_loops(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ...]
         SessionListener(pool, control.presence, mqtt),
         control.broker.announcer,
         keepers.jobs,
-        JobInbox(JobUpdates(reports, ground.publisher, clock=clock), mqtt),
+        Inbox(JobUpdates(reports, ground.publisher, clock=clock), mqtt, name="jobs"),
+        Inbox(UpdateStatuses(control.agent_updates), mqtt, name="agent-updates"),
+        AgentUpdateKeeper(pool, OrderTeller(pool, ground.publisher, clock=clock), settings, clock=clock),
         StateInbox(pool, BulkSubscriber(_inbox_options(mqtt)), control.states),
         RolloutEngine(pool, control.rollout_around, settings, clock=clock),
         keepers.alerts,
@@ -115,12 +119,20 @@ def _inbox_options(mqtt: MqttSettings) -> BulkOptions:
     )
 
 
-class JobInbox:
-    """Hears what devices say of their jobs."""
+class Heard(Protocol):
+    """Who hears what devices say."""
 
-    def __init__(self, updates: JobUpdates, mqtt: MqttSettings) -> None:
-        self._updates = updates
-        self._client = MqttClient(mqtt, client_id=f"iotistic-jobs-{gethostname()}-{os.getpid()}")
+    async def run(self, link: MqttClient) -> None:
+        """Listen until cancelled."""
+        ...
+
+
+class Inbox:
+    """Hears what devices say of one thing, over a connection of its own."""
+
+    def __init__(self, heard: Heard, mqtt: MqttSettings, *, name: str) -> None:
+        self._heard = heard
+        self._client = MqttClient(mqtt, client_id=f"iotistic-{name}-{gethostname()}-{os.getpid()}")
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -129,7 +141,7 @@ class JobInbox:
         first.add_done_callback(lambda done: done.cancelled() or done.exception())
         tasks = [
             asyncio.create_task(self._client.run(first)),
-            asyncio.create_task(self._updates.run(self._client)),
+            asyncio.create_task(self._heard.run(self._client)),
         ]
         try:
             await self._stopping.wait()

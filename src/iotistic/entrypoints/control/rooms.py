@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from iotistic.control.access.addresses import ClientAddresses
 from iotistic.control.access.rules import Gate
 from iotistic.control.accounts.desk import AccountDesk, utc_now
+from iotistic.control.agentupdates.service import AgentUpdates
 from iotistic.control.anomalies.health import AnomalyHealth
 from iotistic.control.anomalies.intake import AnomalyIntake
 from iotistic.control.audit.events import EventLog
@@ -86,6 +87,7 @@ class ControlPlane:
     registrar: Registrar
     broker: BrokerDesk
     jobs: JobService
+    agent_updates: AgentUpdates
     rollout_around: RolloutAround
     tagged: Tagged
     seen: Seen
@@ -146,6 +148,7 @@ class ControlPlane:
             registrar=Registrar(pool, around, clock=clock),
             broker=broker,
             jobs=JobService(pool, settings, clock=clock, allowance=licences, trail=trail),
+            agent_updates=AgentUpdates(pool, settings, clock=clock, trail=trail),
             rollout_around=RolloutAround(
                 announcer=broker.announcer,
                 health=(AnomalyHealth(pool, settings.anomaly_rollout_severity),),

@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from iotistic.control.access.model import Permission
 from iotistic.control.access.rules import calling, requires
+from iotistic.control.agentupdates.routes import agent_update_router
 from iotistic.control.alerts.backtest import Backtest
 from iotistic.control.alerts.courier import Senders
 from iotistic.control.alerts.mail import MailSender
@@ -167,6 +168,7 @@ def _work(control: ControlPlane) -> Iterator[APIRouter]:
     yield schedule_router(control.jobs)
     yield job_router(control.jobs)
     yield device_job_router(DeviceJobs(pool, settings, clock=clock))
+    yield agent_update_router(control.agent_updates)
     yield rollout_router(RolloutService(pool, control.rollout_around, settings, clock=clock))
     senders = Senders(WebhookSender(settings), MailSender(settings))
     yield alert_router(

@@ -4,6 +4,7 @@ import os
 
 from iotistic.control.access.addresses import ProxySettings
 from iotistic.control.accounts.settings import AccountSettings
+from iotistic.control.agentupdates.settings import AgentUpdateSettings
 from iotistic.control.alerts.settings import AlertSettings, DeliverySettings, MailSettings
 from iotistic.control.anomalies.settings import AnomalyDeskSettings
 from iotistic.control.audit.settings import AuditSettings
@@ -46,6 +47,7 @@ class ControlSettings(
     DeviceLogSettings,
     HistorySettings,
     JobDeskSettings,
+    AgentUpdateSettings,
     RolloutSettings,
     AlertSettings,
     DeliverySettings,
