@@ -34,29 +34,21 @@ from iotistic.pki.settings import AuthoritySettings
 from iotistic.telemetry.live.hub import LiveHub
 
 OPERATOR = "operator-token-of-the-tests"
-METRIC = "simulation/temperature"
+METRIC, SENSOR = "memory_percent", "simulation/temperature"
 SENSORS = {
     "seed": 7,
     "scenarios": {
         "sensor_data": {"publishIntervalMs": 100, "sensors": ["temperature"]},
         "anomaly_injection": {
             "enabled": False,
-            "metrics": ["temperature"],
+            "metrics": ["memory_percent", "temperature"],
             "pattern": "spike",
             "intervalMs": 3_000,
             "magnitude": 6,
         },
     },
 }
-RULE = {
-    "name": "unusual",
-    "condition": {
-        "type": "anomaly_found",
-        "metric": "simulation/*",
-        "leastSeverity": "info",
-        "origin": "agent",
-    },
-}
+RULE = {"name": "unusual", "condition": {"type": "anomaly_found", "leastSeverity": "info", "origin": "agent"}}
 
 
 class Host(AgentHost):
@@ -66,6 +58,7 @@ class Host(AgentHost):
         return super().environment() | {
             "SIMULATION_MODE": "true",
             "SIMULATION_CONFIG": json.dumps(SENSORS),
+            "ANOMALY_INTERVAL_MS": "100",
             "ANOMALY_REPORT_INTERVAL_MS": "1000",
             "PYTHONPATH": str(self.folder / "without"),
         }
@@ -186,51 +179,65 @@ async def place(database, tmp_path, authority):
             yield Host(folder, cloud, key), People(client)
 
 
+def of(metric):
+    """Return what says whether a list is about a metric."""
+    return lambda listed: [one for one in listed if one["metric"] == metric]
+
+
+def has_learned(said):
+    watched = {one["metric"]: one.get("samples", 0) for one in said["metrics"]}
+    return min(watched.get(METRIC, 0), watched.get(SENSOR, 0)) > 80
+
+
 async def test_what_an_agent_finds_is_stored_alerts_and_is_judged_and_learned_again(place, authority):
     host, people = place
     rule = await people.ask("POST", "/alerts/rules", RULE)
-    forecaster = ForecastWish(pack(made_weights(), {}, authority.sign), 0.5).write()["config"]
     async with host.agent():
         uuid = await host.device()
-        await host.patient(
-            "anomalies",
-            "metrics",
-            met=lambda said: (
-                [one["samples"] > 80 for one in said["metrics"] if one["metric"] == METRIC] == [True]
-            ),
-        )
+        await host.patient("anomalies", "metrics", met=has_learned)
         await host.inject()
-        (found,) = (
-            await host.patient("anomalies", met=lambda all_: any(one["metric"] == METRIC for one in all_))
-        )[:1]
-        page = await people.see(f"/anomalies?deviceUuid={uuid}&metric={METRIC}", lambda page: page["items"])
-        stored = page["items"][-1]
+        found = of(METRIC)(await host.patient("anomalies", met=of(METRIC)))[0]
+        stored = (await people.see(f"/anomalies?metric={METRIC}", lambda page: page["items"]))["items"][-1]
+        made_up = (await people.see(f"/anomalies?metric={SENSOR}", lambda page: page["items"]))["items"][-1]
         alerts = f"/alerts?ruleId={rule['id']}&deviceUuid={uuid}"
-        fired = await people.see(alerts, lambda page: page["items"])
-
+        fired = await people.see(alerts, lambda page: of(METRIC)(page["items"]))
         judged = await people.ask("POST", f"/anomalies/{stored['id']}/feedback", {"verdict": "expected"})
         learned = await people.see(
             f"/anomalies/{stored['id']}", lambda one: one["feedback"]["state"] == "learned"
         )
-        over = await people.see(alerts, lambda page: page["items"][0]["state"] == "resolved")
+        over = await people.see(alerts, lambda page: of(METRIC)(page["items"])[0]["state"] == "resolved")
         known = await host.iotctl("anomalies", "show", stored["name"])
-        diagnosis = await host.patient("diag", met=lambda said: said["parts"]["anomalies"]["tolerated"] > 0)
+        (lesson,) = of(METRIC)((await host.iotctl("anomalies", "metrics"))["metrics"])[0]["feedback"]
 
-        await people.ask("PUT", f"/devices/{uuid}/target-state", {"apps": {}, "config": forecaster})
+    assert (stored["name"], stored["severity"]) == (found["id"], found["severity"])
+    assert (stored["deviceUuid"], stored["origin"]) == (uuid, "agent")
+    assert stored["expectedRange"] == found["expectedRange"]
+    assert (stored["isSimulated"], made_up["isSimulated"]) == (False, True)
+    assert of(METRIC)(fired["items"])[0]["state"] == "firing"
+    assert of(SENSOR)(over["items"]) == []
+    assert (judged["feedback"]["verdict"], judged["feedback"]["state"]) == ("expected", "waiting")
+    assert learned["feedback"]["verdict"] == known["feedback"] == "expected"
+    assert (lesson["id"], lesson["verdict"]) == (stored["name"], "expected")
+    assert lesson["factor"] > 31
+    assert lesson["range"][1] >= stored["value"]
+
+
+async def test_a_forecaster_that_a_device_cannot_use_is_known_to_everybody(place, authority):
+    host, people = place
+    good = ForecastWish(pack(made_weights(), {}, authority.sign), 0.5).write()
+    async with host.agent():
+        uuid = await host.device()
+        state = f"/devices/{uuid}/current-state"
+        before = await people.see(state, lambda said: "anomaly_detection" in said["state"])
+        await people.ask("PUT", f"/devices/{uuid}/target-state", {"apps": {}, **good})
         await people.ask("POST", f"/devices/{uuid}/deploy")
-        reported = await people.see(
-            f"/devices/{uuid}/current-state",
-            lambda state: "forecaster_reason" in json.dumps(state),
+        after = await people.see(
+            state, lambda said: "forecaster_reason" in said["state"]["anomaly_detection"]
         )
         beside = await host.said_beside("anomalies")
 
-    assert (stored["metric"], stored["origin"], stored["isSimulated"]) == (METRIC, "agent", True)
-    assert (stored["name"], stored["severity"]) == (found["id"], found["severity"])
-    assert stored["expectedRange"] == found["expectedRange"]
-    assert fired["items"][0]["metric"] == METRIC
-    assert (judged["feedback"]["verdict"], judged["feedback"]["state"]) == ("expected", "waiting")
-    assert learned["feedback"]["verdict"] == known["feedback"] == "expected"
-    assert len(over["items"]) == 1
-    assert diagnosis["parts"]["anomalies"]["feedback"] == {"expected": 1, "wrong": 0}
-    assert reported == {}
+    assert before["state"]["anomaly_detection"] == {"state": "on", "forecaster": "none"}
+    assert after["state"]["anomaly_detection"]["forecaster"] == "anomalies.numpy_missing"
+    assert "extra `forecast`" in after["state"]["anomaly_detection"]["forecaster_reason"]
+    assert beside.startswith("without forecasts: numpy")
     assert "[anomalies.numpy_missing]" in beside

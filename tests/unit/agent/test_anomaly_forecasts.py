@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.unit.agent.anomaly_rig import AnomalyRig
 from tests.unit.detection.forecast_builders import made_weights
 
+from iotistic.agent.anomalies.config import AnomalyConfig
 from iotistic.agent.device_config import read_device_config
 from iotistic.contracts.forecasts import ForecastWish
 from iotistic.detection.forecaster import pack
@@ -88,8 +89,10 @@ async def test_one_that_is_not_trusted_is_refused_and_detection_goes_on(rig, wat
     await rig.learned()
     await rig.feed([95.0])
 
+    told = watch.report()["anomaly_detection"]
     assert watch.status()["engine"] == "singles"
     assert len(watch.recent(10)) == 1
+    assert (told["forecaster"], told["forecaster_reason"] != "") == (code, True)
 
 
 async def test_it_is_tried_again_once_the_authority_is_known(rig, watch):
@@ -109,6 +112,9 @@ async def test_without_numpy_it_is_refused_and_detection_goes_on(rig, watch, mon
     watch.configure(cloud=wished, ca_pem=OURS.pem)
 
     await settled(rig, watch, "anomalies.numpy_missing")
+    watch.configure(cloud=AnomalyConfig())
+    await settled(rig, watch, "none")
+    assert watch.report() == {"anomaly_detection": {"state": "on", "forecaster": "none"}}
 
 
 @pytest.mark.parametrize("said", ["QQ==", {"file": "no base64"}, {"file": "QQ==", "weight": -1}])

@@ -11,6 +11,8 @@ from iotistic.kernel.errors import IotisticError
 log = structlog.get_logger()
 
 _LOADED_WHEN_WISHED = "iotistic.agent.anomalies.equipping"
+_NUMPY_MISSING = "numpy cannot be used on this device: install the agent with its extra `forecast`"
+_MOST_REASON = 300
 
 
 class Forecasting:
@@ -21,6 +23,8 @@ class Forecasting:
         self._heeded: tuple[ForecastWish | None, str] = None, ""
         self.status = "none"
         """`none`, `in force`, or the code of why it was refused."""
+        self.reason = ""
+        """Why it was refused, in words."""
 
     def heed(self, wish: ForecastWish | None, ca_pem: str) -> None:
         """Take a wish that is another than before; `ca_pem` is the CA that the device trusts, empty without one."""
@@ -28,10 +32,15 @@ class Forecasting:
             return
         had_one = self._heeded[0] is not None
         self._heeded = wish, ca_pem
-        self.status = "none"
+        self.status, self.reason = "none", ""
         equipment = None if wish is None else self._equipment(wish, ca_pem)
         if equipment is not None or had_one:
             self._memory.equip(equipment or Equipment())
+
+    def describe(self) -> dict[str, str]:
+        """Return how it stands, with the reason for a refusal."""
+        told = {"forecaster": self.status}
+        return {**told, "forecaster_reason": self.reason} if self.reason else told
 
     def _equipment(self, wish: ForecastWish, ca_pem: str) -> Equipment | None:
         try:
@@ -41,12 +50,13 @@ class Forecasting:
             self._refuse(exc.code, exc.message)
             return None
         except ImportError as exc:
-            self._refuse("anomalies.numpy_missing", str(exc))
+            told = " ".join(str(exc).split())  # numpy tells of a library that it lacks on two pages
+            self._refuse("anomalies.numpy_missing", f"{_NUMPY_MISSING} ({told[:_MOST_REASON]})")
             return None
         self.status = "in force"
         log.info("forecaster.taken", weight=wish.weight, bytes=len(wish.file))
         return found
 
     def _refuse(self, code: str, reason: str) -> None:
-        self.status = code
+        self.status, self.reason = code, reason
         log.warning("forecaster.refused", code=code, reason=reason)

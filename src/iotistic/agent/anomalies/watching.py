@@ -182,7 +182,7 @@ class AnomalyWatch:
         return {
             "state": "on" if self.is_on else "off",
             "engine": self.memory.engine,
-            "forecaster": self._forecasting.status,
+            **self._forecasting.describe(),
             "metrics": len(states),
             "learning": states.count("learning"),
             "kept": len(self.journal),
@@ -191,6 +191,11 @@ class AnomalyWatch:
             "without_room": self.memory.refused,
             **vars(self.counts),
         }
+
+    def report(self) -> dict[str, Any]:
+        """Return what the cloud is to know of the watch: it changes when somebody wants something else of it."""
+        state = "on" if self.is_on else "off"
+        return {"anomaly_detection": {"state": state, **self._forecasting.describe()}}
 
     def forget(self) -> None:
         """Begin anew: the disk was emptied."""

@@ -117,6 +117,7 @@ class AgentProcess:
             agent.record,
             self.observer,
             self.wanted,
+            self.watch.report,
             collect_processes=settings.collect_top_processes,
             chronicle=agent.chronicle,
             engine=agent.engine,

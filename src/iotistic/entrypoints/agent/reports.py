@@ -32,7 +32,7 @@ class DeviceReport:
     observer: Observer
     wanted: Callable[[], Mapping[str, Any]]
     extra: Callable[[], Mapping[str, Any]] = dict[str, Any]
-    """More fields of the state: health of endpoints, scenarios."""
+    """More fields of the state, such as how anomalies are looked for."""
     chronicle: Chronicle | None = None
     """What was done to reach the newest target; with `engine` and `facts`, it is told."""
     engine: Engine | None = None

@@ -26,6 +26,7 @@ def list_anomalies(*, follow: Follow = False, lines: Lines = 20, json: AsJson = 
     """List the last anomalies, the newest last; -f goes on with those that come, with --json one object a line."""
     if not follow:
         found = ask("GET", "/v2/anomalies", params={"lines": lines})
+        _tell_refusal(found["watch"])
         if json:
             emit(found["anomalies"], json=True)
             return
@@ -58,6 +59,7 @@ def show(name: str, /, *, json: AsJson = False) -> None:
 def metrics(*, json: AsJson = False) -> None:
     """Show how each metric stands: learning, watching or off."""
     found = ask("GET", "/v2/anomalies/metrics")
+    _tell_refusal(found["watch"])
     if json:
         emit(found, json=True)
         return
@@ -87,6 +89,13 @@ def feedback(
     emit(
         found if json else f"{found['id']} is {verdict}: {found['metric']} tells less of the like", json=json
     )
+
+
+def _tell_refusal(watch: Document) -> None:
+    """Say beside the answer that a forecaster which the cloud wishes is not in force."""
+    reason = watch.get("forecaster_reason")
+    if reason:
+        sys.stderr.write(f"without forecasts: {printable(reason)} [{printable(watch['forecaster'])}]\n")
 
 
 def _row(one: Document) -> Document:
