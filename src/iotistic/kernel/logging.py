@@ -42,7 +42,7 @@ class LogSettings(Settings):
 
     @field_validator("log_level", mode="before")
     @classmethod
-    def _in_any_case(cls, value: object) -> object:
+    def _level_in_any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
 

@@ -26,7 +26,7 @@ class DeviceApiSettings(Settings):
 
     @field_validator("api_security_mode", mode="before")
     @classmethod
-    def _in_any_case(cls, value: object) -> object:
+    def _mode_in_any_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
     @property
