@@ -61,7 +61,7 @@ PROCESSES: dict[str, str] = {
     "sink": "iotistic.entrypoints.sink",
     "broker": "iotistic.entrypoints.broker",
     "prepare": "iotistic.entrypoints.prepare",
-    "agent-process": "iotistic.entrypoints.agent.running",
+    "agent-process": "iotistic.entrypoints.agent.main",
 }
 
 EXIT_CODES: dict[int, str] = {

@@ -1,6 +1,7 @@
 """Keeps out of memory what a process does not need."""
 
 import importlib
+import os
 import sys
 
 
@@ -18,3 +19,25 @@ def load_structlog_alone() -> None:
         importlib.import_module("structlog")
     finally:
         del modules["rich"]
+
+
+def load_aiohttp_alone() -> None:
+    """Load aiohttp without the system's authorities, and without the C++ library of one of its parts.
+
+    While it is imported it reads all of them twice, for connections that name none of their own; ours always
+    do. That saves 2 to 4 MB and 30 ms of CPU where they lie in one file, and the library another 1 MB (measured
+    on x86, Python 3.11). Frozen lists in Python are as good: few are made, all of them at the start.
+    """
+    if "aiohttp" in sys.modules:
+        return
+    nothing = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull, "FROZENLIST_NO_EXTENSIONS": "1"}
+    before = {name: os.environ.get(name) for name in nothing}
+    os.environ.update(nothing)
+    try:
+        importlib.import_module("aiohttp.web")
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

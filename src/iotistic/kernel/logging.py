@@ -10,9 +10,9 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 import structlog
-from pydantic import field_validator
 
 from iotistic.kernel.settings import Settings
+from iotistic.kernel.settings_words import field_validator
 
 
 class LogLevel(StrEnum):

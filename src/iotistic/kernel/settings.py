@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from iotistic.kernel.errors import Invalid
+from iotistic.kernel.settings_words import BaseModel, ConfigDict, ValidationError
 
 _FILE_SUFFIX = "_FILE"
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -40,6 +41,29 @@ QUICK = {
     "SENSOR_BATCH_MESSAGES": "1",
     "MQTT_RECONNECT_SPREAD_S": "0",
 }
+
+# What a person, a start or a rare deed needs, and an agent at rest does not: each is megabytes of a small device.
+NOT_AT_REST = (
+    "cyclopts",
+    "frozenlist._frozenlist",
+    "iotistic.agent.engines.k3s.engine",
+    "msgspec",
+    "numpy",
+    "prometheus_client",
+    "pydantic",
+    "pydantic_core",
+    "rich",
+)
+LOADED = """
+import pathlib, signal, sys
+
+def tell(*_):
+    told = pathlib.Path(__file__).with_name("loaded")
+    told.with_suffix(".new").write_text(" ".join(sorted(sys.modules)))
+    told.with_suffix(".new").replace(told)
+
+signal.signal(signal.SIGUSR1, tell)
+"""
 
 
 class World:
@@ -325,3 +349,19 @@ async def test_an_agent_restarts_itself_when_it_is_asked_to(world):
         await world.patient_iotctl("status")
 
         assert process.returncode is None
+
+
+async def test_an_agent_at_rest_has_not_loaded_what_only_others_need(world):
+    log, watching = world.folder / "log", world.folder / "sitecustomize.py"
+    watching.write_text(LOADED)
+    world.cloud.deploy([WEB])
+    async with world.agent():
+        await world.settled(web="running")
+    async with world.agent(PYTHONPATH=str(world.folder)) as process:
+        await until(lambda: log.read_text().count('"mqtt.connected"') == 2)
+        process.send_signal(signal.SIGUSR1)
+        await until((world.folder / "loaded").exists)
+        loaded = set((world.folder / "loaded").read_text().split())
+
+    assert {"aiohttp", "iotistic.agent.link.mqtt", "iotistic.agent.anomalies.watching"} <= loaded
+    assert not loaded.intersection(NOT_AT_REST)

@@ -1,11 +1,10 @@
 """The watch over readings, in the environment."""
 
-from pydantic import Field
-
 from iotistic.agent.anomalies.config import LEAST_CONFIDENCE, AnomalyConfig, Rules, metric_rules
 from iotistic.detection.events import Severity
 from iotistic.kernel.errors import Invalid
 from iotistic.kernel.settings import Settings
+from iotistic.kernel.settings_words import Field
 
 
 class AnomalySettingsInvalid(Invalid):

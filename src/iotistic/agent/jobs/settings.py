@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from pydantic import Field
-
 from iotistic.kernel.settings import Settings
+from iotistic.kernel.settings_words import Field
 
 
 class JobSettings(Settings):

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
-
 from iotistic.agent.link.broker import KEEP_ALIVE_S, OwnBroker
 from iotistic.kernel.settings import Settings, SettingsInvalid
+from iotistic.kernel.settings_words import Field, SecretStr
 
 
 class MqttLinkSettings(Settings):

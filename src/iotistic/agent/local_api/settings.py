@@ -2,11 +2,10 @@
 
 import socket
 
-from pydantic import Field, SecretStr, field_validator
-
 from iotistic.agent.local_api.access import Mode, Policy
 from iotistic.agent.local_api.address import PORT
 from iotistic.kernel.settings import Settings
+from iotistic.kernel.settings_words import Field, SecretStr, field_validator
 
 _LEAST_KEY = 16
 

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import ByteSize, Field
-
 from iotistic.agent.logs.entry import Level
 from iotistic.agent.logs.shipping import Shipping
 from iotistic.kernel.settings import Settings
+from iotistic.kernel.settings_words import ByteSize, Field
 
 
 class AgentLogSettings(Settings):

@@ -1,9 +1,8 @@
 """Settings that provision a device at its first start."""
 
-from pydantic import Field, SecretStr
-
 from iotistic.agent.provisioning.model import DeviceFacts, ProvisioningRequest
 from iotistic.kernel.settings import Settings
+from iotistic.kernel.settings_words import Field, SecretStr
 
 
 class ProvisioningSettings(Settings):

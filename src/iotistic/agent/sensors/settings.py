@@ -1,9 +1,8 @@
 """How readings are gathered."""
 
-from pydantic import Field
-
 from iotistic.agent.sensors.publisher import Gathering
 from iotistic.kernel.settings import Settings
+from iotistic.kernel.settings_words import Field
 
 
 class SensorSettings(Settings):

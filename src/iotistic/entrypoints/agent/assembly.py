@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from pydantic import Field
 
 from iotistic.agent.engines.docker.engine import DockerEngine
 from iotistic.agent.engines.port import Engine
@@ -21,7 +20,8 @@ from iotistic.agent.reconcile.reconciler import Reconciler, Surroundings
 from iotistic.agent.reconcile.record import Record
 from iotistic.agent.reporting.chronicle import Chronicle, ChroniclingExecutor
 from iotistic.agent.store.store import Store
-from iotistic.entrypoints.agent.engine_choice import EngineSettings, choose_engine
+from iotistic.entrypoints.agent.engine_choice import choose_engine
+from iotistic.entrypoints.agent.engine_settings import AgentSettings
 from iotistic.kernel.errors import Unavailable
 from iotistic.planning.facts import Facts
 from iotistic.planning.model import Current
@@ -33,15 +33,6 @@ class FolderUnusable(Unavailable):
     """The agent's folder cannot be made."""
 
     code = "agent.folder_unusable"
-
-
-class AgentSettings(EngineSettings):
-    """How an agent keeps its containers."""
-
-    reconciliation_interval_ms: int = Field(default=30_000, ge=100)
-    """Milliseconds after which the agent looks at its containers although nothing happened."""
-    disk_watermark_percent: int = Field(default=85, ge=1, le=100)
-    """Percent of the disk in use from which images that nothing needs are removed at once."""
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import Field
-
-from iotistic.agent.engines.docker.engine import SOCKET, DockerEngine
-from iotistic.agent.engines.docker.keyring import RegistrySettings, keyring_of
-from iotistic.agent.engines.docker.log_limits import ContainerLogSettings
-from iotistic.agent.engines.k3s.names import NAMESPACE
+from iotistic.agent.engines.docker.engine import DockerEngine
+from iotistic.agent.engines.docker.keyring import keyring_of
 from iotistic.agent.engines.port import Engine
 from iotistic.agent.engines.simulated.engine import SimulatedEngine
 from iotistic.agent.reconcile.locks import SEEN_AT, FileLocks
 from iotistic.entrypoints.agent.engine_kind import EngineKind
+from iotistic.entrypoints.agent.engine_settings import EngineSettings
 from iotistic.kernel.errors import Unavailable
 
 _K3S = "iotistic.entrypoints.agent.k3s_choice"
@@ -25,27 +22,6 @@ class DockerMissing(Unavailable):
     """There is no Docker that this user may speak to."""
 
     code = "agent.docker_missing"
-
-
-class EngineSettings(RegistrySettings, ContainerLogSettings):
-    """What runs containers, and how it is reached."""
-
-    agent_engine: EngineKind = EngineKind.AUTO
-    """What runs containers: auto (Docker when its socket is there), docker, k3s, simulated."""
-    docker_socket: Path = SOCKET
-    """Docker's socket."""
-    engine_scope: str = Field(default="", max_length=64, pattern=r"^[A-Za-z0-9._-]*$")
-    """Sets the containers of this agent apart from those of others on the same Docker; empty on a device."""
-    kubeconfig: Path | None = None
-    """How K3s is reached (default: the pod's own account inside a cluster, else /etc/rancher/k3s/k3s.yaml)."""
-    k3s_namespace: str = NAMESPACE
-    """Namespace of what the agent makes in K3s."""
-    k3s_node: str = ""
-    """Node that everything runs on; anywhere when empty."""
-    k3s_storage_class: str = "local-path"
-    """Storage class of volumes."""
-    k3s_volume_size: str = "1Gi"
-    """Size that volumes are asked for with."""
 
 
 def choose_engine(settings: EngineSettings, data: Path, locks: FileLocks | None = None) -> Engine:

@@ -8,7 +8,7 @@ from iotistic.agent.engines.k3s import access
 from iotistic.agent.engines.k3s.engine import K3sEngine
 from iotistic.agent.engines.k3s.template import Surroundings
 from iotistic.agent.engines.port import Engine
-from iotistic.entrypoints.agent.engine_choice import EngineSettings
+from iotistic.entrypoints.agent.engine_settings import EngineSettings
 
 
 def k3s_engine(settings: EngineSettings, keyring: Keyring, shared: Callable[[str], list[str]]) -> Engine:

@@ -1,8 +1,4 @@
-"""`iotistic agent-process`: one agent until it is told to end. What `iotistic agent run` becomes.
-
-A service manager starts it at once: what parses a person's command line and draws tables is not loaded, which is
-a tenth of the agent's memory.
-"""
+"""One agent until it is told to end."""
 
 import asyncio
 import contextlib
@@ -14,11 +10,10 @@ import structlog
 
 from iotistic.entrypoints.agent.assembly import Agent
 from iotistic.entrypoints.agent.process import AgentProcess, open_process
-from iotistic.entrypoints.agent.role import Role, become, read_role
+from iotistic.entrypoints.agent.role import Role, become
 from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.entrypoints.agent.target_file import TargetInvalid, changed_at, read_file
 from iotistic.kernel.logging import configure_logging
-from iotistic.kernel.settings import load_settings
 from iotistic.planning.model import Target
 
 log = structlog.get_logger()
@@ -27,10 +22,8 @@ _LOOK_EVERY_S = 0.5
 _CLEAN_UP_WITHIN_S = 25.0
 
 
-def main() -> None:
+def run_agent(role: Role, settings: AgentProcessSettings) -> None:
     """Run an agent; ends the process with 1 when something could not be done in time."""
-    role = read_role(sys.argv[1:])
-    settings = load_settings(AgentProcessSettings, agent_engine=role.engine)
     configure_logging(settings, process="agent")
     running = Running(settings, role)
     is_settled = asyncio.run(running.run(None if role.target is None else read_file(role.target)))

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from iotistic.agent.anomalies.settings import AnomalySettings
 from iotistic.agent.jobs.settings import JobSettings
 from iotistic.agent.link.mqtt_settings import MqttLinkSettings
@@ -15,10 +13,11 @@ from iotistic.agent.logs.settings import AgentLogSettings
 from iotistic.agent.provisioning.settings import ProvisioningSettings
 from iotistic.agent.scenarios.settings import SimulationSettings
 from iotistic.agent.sensors.settings import SensorSettings
-from iotistic.entrypoints.agent.assembly import AgentSettings
+from iotistic.entrypoints.agent.engine_settings import AgentSettings
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings
 from iotistic.kernel.settings import Settings
+from iotistic.kernel.settings_words import Field
 
 
 class IntervalSettings(Settings):

@@ -25,15 +25,15 @@ from iotistic.agent.engines.docker import (
 )
 from iotistic.agent.engines.docker.client import DockerClient, Refused
 from iotistic.agent.engines.docker.documents import part
-from iotistic.agent.engines.docker.log_limits import LogKeeping, LogLimits
+from iotistic.agent.engines.docker.log_limits import LogKeeping
 from iotistic.agent.engines.docker.reaching import DockerReach
 from iotistic.agent.engines.docker.reading import Inspected
+from iotistic.agent.engines.docker.settings import SOCKET, LogLimits
 from iotistic.agent.engines.docker.sight import Sight
 from iotistic.agent.engines.errors import ContainerNotFound, EngineUnavailable, StartRefused, StepRefused
 from iotistic.agent.engines.port import Change, Event, LogLine, Progress
 from iotistic.planning.model import Current, Named, Service, ServiceConfig, Status
 
-SOCKET = Path("/var/run/docker.sock")
 _GONE, _IN_THE_WAY = 404, 409
 _FOREVER_S = 4000.0
 _NAME_WAITS, _NAME_WAIT_S = 20, 0.1

@@ -16,7 +16,7 @@ from typing import Any, cast
 import structlog
 
 from iotistic.agent.engines.docker.pulling import Credentials, Keyring
-from iotistic.kernel.settings import Settings
+from iotistic.agent.engines.docker.settings import RegistrySettings
 from iotistic.planning.images import HUB
 
 log = structlog.get_logger()
@@ -26,13 +26,6 @@ _OPEN_TO_OTHERS = 0o077
 _MOST_BYTES = 1 << 20
 _HUBS = ("index.docker.io", "registry-1.docker.io")
 _TOKEN_USER = "<token>"  # noqa: S105  how Docker writes that the password is a token
-
-
-class RegistrySettings(Settings):
-    """Where the agent finds the credentials of private registries."""
-
-    registry_auth_file: Path | None = None
-    """File with credentials of registries, as Docker's `config.json` has them (`auths`), for the agent's user alone; read again whenever it changes (default: `registries.json` in the agent's folder)."""
 
 
 def keyring_of(settings: RegistrySettings, data: Path) -> Keyring:

@@ -6,43 +6,19 @@ a container that was made before keeps what it was made with.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from pydantic import Field
 
 from iotistic.agent.engines.docker.client import DockerClient, Refused
 from iotistic.agent.engines.docker.documents import part
-from iotistic.kernel.settings import Settings
+from iotistic.agent.engines.docker.settings import LogLimits
 
 log = structlog.get_logger()
 
 _LIMITED = frozenset({"json-file", "local"})
 _HOLDS_S = 60.0
 """A Docker that was away for a moment may not be noticed by anybody."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogLimits:
-    """`max_size` of each file as Docker reads it, like 10m; empty leaves everything to Docker."""
-
-    max_size: str = "10m"
-    max_files: int = 3
-
-
-class ContainerLogSettings(Settings):
-    """How much Docker keeps of what each container prints. Counts for containers that are made from now on."""
-
-    container_log_max_size: str = Field(default="10m", pattern=r"^([1-9][0-9]{0,8}[kmg]?)?$")
-    """Size of each file (bytes, or with k, m, g); empty leaves it to Docker, which keeps all unless it is told."""
-    container_log_max_files: int = Field(default=3, ge=2, le=100)
-    """Files of each container; the oldest is dropped. With one alone, lines were lost whenever it began anew."""
-
-    @property
-    def container_log_limits(self) -> LogLimits:
-        """The limits."""
-        return LogLimits(self.container_log_max_size, self.container_log_max_files)
 
 
 class LogKeeping:
