@@ -96,6 +96,7 @@ def api_parts(process: "AgentProcess") -> Parts:
             "cloud": lambda: _diagnose_cloud(process),
             "mqtt": lambda: _diagnose_mqtt(process),
             "anomalies": process.watch.status,
+            "update": process.updater.status,
             "sensors": lambda: asdict(process.publisher.counts),
         },
     )
@@ -123,6 +124,7 @@ def concerned(process: "AgentProcess") -> Concerned:
     return Concerned(
         ask_for_target,
         etag=lambda: "" if process.session is None else process.session.etag(),
+        update=process.updater.notice,
         job=job,
         rotate_key=rotate_key,
         reconnected=reconnected,

@@ -47,6 +47,10 @@ from iotistic.agent.scenarios.scenarios import Scenarios
 from iotistic.agent.sensors.publisher import Gathering, Publisher
 from iotistic.agent.store.device import Identity
 from iotistic.agent.store.store import Store
+from iotistic.agent.updating.launching import launched
+from iotistic.agent.updating.roads import CloudRoad
+from iotistic.agent.updating.updater import Around as UpdateAround
+from iotistic.agent.updating.updater import Updater
 from iotistic.entrypoints.agent.anomalies import MachineLook, heed_settings, opened_watch
 from iotistic.entrypoints.agent.assembly import Agent, open_agent
 from iotistic.entrypoints.agent.faces import api_parts, concerned
@@ -132,6 +136,20 @@ class AgentProcess:
             memory=store.metadata,
             most_age_s=settings.log_max_age / 1000,
         )
+        road = CloudRoad(
+            lambda: self.identity.uuid,
+            self.link,
+            lambda: None if self.session is None else self.session.cloud.ask,
+        )
+        update_around = UpdateAround(
+            data=data,
+            running=launched() or version(),
+            road=road,
+            clock=_clock,
+            look=agent.engine.observe,
+            restart=restart,
+        )
+        self.updater = Updater(settings, update_around)
         self._announcements = Announcements(self.link, uuid, concerned(self))
         self.link.on(f"iot/device/{uuid}/jobs/+/update/accepted", self._hear_job)
         self._files = LogFiles(settings.log_dir or data / "logs", max_bytes=settings.max_log_file_size)
@@ -167,7 +185,7 @@ class AgentProcess:
         ]
         if self.follows_cloud:
             await self._begin_with_kept()
-            parts += [self.provisioner.run, self._follow_cloud]
+            parts += [self.provisioner.run, self._follow_cloud, self.updater.run]
         async with asyncio.TaskGroup() as tasks:
             for part in parts:
                 tasks.create_task(_awaited(part))
@@ -271,6 +289,7 @@ class AgentProcess:
             self._identified,
         )
         self.session = await CloudSession.open(device, self.identity)
+        self.updater.ask_now()
         self._wished(self.wishes.config)
         try:
             await self.session.run()

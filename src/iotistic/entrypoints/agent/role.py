@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from iotistic.agent.updating.launching import BASE, LAUNCHED
 from iotistic.entrypoints.agent.engine_kind import EngineKind
 
 
@@ -33,11 +34,18 @@ class Role:
 
 
 def become(role: Role) -> NoReturn:
-    """Make this process an agent with that role: it keeps its number, so that signals still reach it."""
+    """Make this process an agent with that role: it keeps its number, so that signals still reach it.
+
+    It is the installed version that begins, and chooses: see agent/updating/launching.py.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in {LAUNCHED, BASE}}
+    python = os.environ.get(BASE, sys.executable)
+    if not os.access(python, os.X_OK):
+        python, environment = sys.executable, dict(os.environ)
     # -P: whatever lies in the folder that a person stands in is not taken for a module.
-    words = [sys.executable, "-P", "-m", "iotistic", "agent-process", *role.arguments()]
+    words = [python, "-P", "-m", "iotistic", "agent-process", *role.arguments()]
     sys.stdout.flush()  # what was printed would be lost with the program
-    os.execv(sys.executable, words)  # noqa: S606  ourselves
+    os.execve(python, words, environment)  # noqa: S606  ourselves
 
 
 def read_role(arguments: list[str]) -> Role:

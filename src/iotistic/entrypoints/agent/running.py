@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import signal
 import sys
+import time
 from pathlib import Path
 
 import structlog
 
+from iotistic.agent.updating.launching import launch
 from iotistic.entrypoints.agent.assembly import Agent
 from iotistic.entrypoints.agent.process import AgentProcess, open_process
 from iotistic.entrypoints.agent.role import Role, become
 from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.entrypoints.agent.target_file import TargetInvalid, changed_at, read_file
+from iotistic.entrypoints.catalogue import version
 from iotistic.kernel.logging import configure_logging
 from iotistic.planning.model import Target
 
@@ -25,6 +28,8 @@ _CLEAN_UP_WITHIN_S = 25.0
 def run_agent(role: Role, settings: AgentProcessSettings) -> None:
     """Run an agent; ends the process with 1 when something could not be done in time."""
     configure_logging(settings, process="agent")
+    if role.target is None:
+        launch(role.data or settings.data, version(), role.arguments(), time.time())
     running = Running(settings, role)
     is_settled = asyncio.run(running.run(None if role.target is None else read_file(role.target)))
     if running.again.is_set():

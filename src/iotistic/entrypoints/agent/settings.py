@@ -13,6 +13,7 @@ from iotistic.agent.logs.settings import AgentLogSettings
 from iotistic.agent.provisioning.settings import ProvisioningSettings
 from iotistic.agent.scenarios.settings import SimulationSettings
 from iotistic.agent.sensors.settings import SensorSettings
+from iotistic.agent.updating.settings import UpdateSettings
 from iotistic.entrypoints.agent.engine_settings import AgentSettings
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings
@@ -46,6 +47,7 @@ class AgentProcessSettings(
     SimulationSettings,
     AnomalySettings,
     DeviceApiSettings,
+    UpdateSettings,
     HomeSettings,
     LogSettings,
 ):

@@ -20,6 +20,11 @@ app.command(
     name="plan",
     help="Say what would be done now to reach a target, and why; nothing is done.",
 )
+app.command(
+    "iotistic.entrypoints.commands.agent_release:sign",
+    name="sign-release",
+    help="Describe and sign a release of the agent, for devices that update themselves.",
+)
 
 
 @app.command
