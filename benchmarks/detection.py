@@ -26,7 +26,7 @@ from iotistic.detection.bank import Bank
 WRITES_PAGES = True
 BANK_STREAMS = 1000
 THRESHOLDS = (CHOSEN["threshold"], CHOSEN["raw_threshold"])
-FORECASTS = "What a trained LSTM adds, alone and in the ensemble, is measured by `iotistic bench forecast`."
+FORECASTS = "What a trained LSTM adds, alone and in the ensemble, is measured by: iotistic bench forecast"
 
 
 def run(quick: bool, report: Report) -> None:

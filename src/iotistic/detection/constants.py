@@ -32,8 +32,8 @@ class Constants:
     """Samples after an alert in which only a higher score is an alert."""
     hold: int = 24
     """Samples over which the raw score forgets an alert."""
-    steady_window: int = 48
-    """Samples of the steady deviation."""
+    steady_window: int = 144
+    """Samples of the steady deviation; from 96 to 192 labelled data tells no difference (docs/performance.md)."""
     steady_weight: float = 0.04
     """Weight of one ordinary spread of steady deviation in the raw score."""
     gauge_gain: float = 0.02
