@@ -15,6 +15,8 @@ MOST_IN_A_REPORT = 50
 """An agent sends ten."""
 MOST_RECENT = 20
 _MOST_COUNT = 2**53
+_MOST_UNIT, _KEPT_UNIT = 64, 32
+"""Characters of a unit that a sensor may have, and that are kept of it."""
 _LARGEST = 1e300
 _AHEAD = timedelta(days=1)
 _BEGAN = datetime(2000, 1, 1, tzinfo=UTC)
@@ -127,7 +129,7 @@ def read_told(document: object, now: datetime) -> Told:
         fingerprint=_text(said, "fingerprint", most=64),
         source=_word(said, "source", _SOURCES),
         metric=_text(said, "metric", most=255),
-        unit=_text(said, "unit", most=32, least=0),
+        unit=_text(said, "unit", most=_MOST_UNIT, least=0)[:_KEPT_UNIT],
         severity=_word(said, "severity", frozenset(Severity)),
         method=_word(said, "detectionMethod", frozenset(Method)),
         trend=_word(context, "trend", frozenset(Trend), otherwise=Trend.STEADY),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotistic.agent.anomalies.model import Anomaly, Source
+from iotistic.agent.sensors.reading import MOST_NAME
 from iotistic.control.anomalies.model import Told, read_told
 from iotistic.detection.events import Event, Method, Severity, Trend
 from iotistic.detection.feedback import Verdict
@@ -25,6 +26,10 @@ def document(**changes):
         1, incident, Source.SYSTEM, "%", recent=(6.1, 97.5), samples=2881, verdict=Verdict.EXPECTED
     )
     return agents.document() | changes
+
+
+def test_a_unit_may_be_as_long_as_a_sensor_may_give_it():
+    assert read_told(document(unit="m" * MOST_NAME), NOW).unit == "m" * 32
 
 
 def test_what_an_agent_writes_is_read():
