@@ -13,6 +13,8 @@ usage: install.sh [--source WHERE] [options]
   --version V       version to take from a folder or an index (default: the newest)
   --method M        systemd, docker, or auto (default): systemd where it runs and Python 3.11 can be had
   --image NAME      with docker: the agent's image (default: iotistic-agent)
+  --forecasts       with numpy, for forecasts of the anomaly detection: 70 MB more. An image has it when it was
+                    built with EXTRAS="agent forecast"
   --python PATH     Python to use, 3.11 or newer (default: the newest that is found)
   --root DIR        install below DIR, without users and services
   --no-start        do not start it yet
@@ -28,7 +30,7 @@ USAGE
 name=iotistic-agent
 here=$(cd "$(dirname "$0")" && pwd)
 source='' version='' method=auto image=iotistic-agent python='' root=''
-start=yes task=install purge='' dry='' changed=''
+start=yes task=install purge='' dry='' changed='' extras=agent
 
 say() { printf '%s\n' "$*"; }
 fail() {
@@ -183,17 +185,18 @@ fingerprint() {
     folder) cat "$source"/*.whl 2>/dev/null | cksum ;;
     index) printf '%s %s\n' "$source" "$version" | cksum ;;
     esac | { read -r sum size && printf '%s-%s' "$sum" "$size"; }
+    [ "$extras" = agent ] || printf '%s' '-forecasts'
 }
 
 pip_install() {
     set -- "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-cache-dir
-    wanted="iotistic[agent]${version:+==$version}"
+    wanted="iotistic[$extras]${version:+==$version}"
     case $kind in
-    wheel) wanted="${source}[agent]" ;;
+    wheel) wanted="${source}[$extras]" ;;
     folder) set -- "$@" --no-index --find-links "$source" ;;
     index) set -- "$@" --index-url "$source" ;;
     esac
-    # Of cffi, which cryptography needs, only piwheels has a wheel for 32-bit ARM.
+    # Of cffi, which cryptography needs, and of numpy only piwheels has a wheel for 32-bit ARM.
     if [ "$arch" = armv7l ] && [ "$kind" != folder ]; then
         set -- "$@" --extra-index-url https://www.piwheels.org/simple
     fi
@@ -229,7 +232,16 @@ make_environment() {
 }
 
 fill_environment() {
-    pip_install "$1" && "$1/bin/iotistic" version >/dev/null && sync && touch "$1/.whole"
+    pip_install "$1" && "$1/bin/iotistic" version >/dev/null && load_extras "$1" && sync && touch "$1/.whole"
+}
+
+# The numpy of piwheels brings no OpenBLAS: without it numpy is there, and cannot be loaded.
+load_extras() {
+    [ "$extras" != agent ] || return 0
+    if [ "$arch" = armv7l ] && [ "$family" = debian ] && [ -z "$root" ]; then
+        install_packages libopenblas0 || true
+    fi
+    "$1/bin/python" -c 'import numpy'
 }
 
 switch_to() {
@@ -345,6 +357,8 @@ run_container() {
 
 install_as_container() {
     [ -z "$root" ] || fail "--root has no meaning with Docker"
+    [ "$extras" = agent ] || fail "--forecasts has no meaning with Docker: the image has numpy, or has it not" \
+        "build it with --build-arg EXTRAS='agent forecast'"
     has docker && docker version >/dev/null 2>&1 || [ -n "$dry" ] || fail "Docker does not answer here" \
         "install Docker and start it, or --method systemd"
     if [ -n "$source" ]; then
@@ -456,6 +470,7 @@ while [ $# -gt 0 ]; do
         shift
         ;;
     --no-start) start=no ;;
+    --forecasts) extras=agent,forecast ;;
     --uninstall) task=uninstall ;;
     --purge) task=uninstall purge=yes ;;
     --dry-run) dry=yes ;;

@@ -1,6 +1,7 @@
 """What stands in deploy/ and Dockerfile.agent for the agent fits the code, and each other."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def test_the_image_is_nobodys_root_and_says_how_it_is():
 )
 def test_the_image_is_made_for_each_kind_of_device(device, platform):
     assert f"FROM --platform={platform} ${{BASE}} AS base-{device}\nENV DEVICE_TYPE={device}\n" in DOCKERFILE
+
+
+def test_numpy_for_forecasts_is_the_same_extra_for_pip_image_and_installer():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    assert [one.partition(">")[0] for one in extras["forecast"]] == ["numpy"]
+    assert "ARG EXTRAS=agent\n" in DOCKERFILE
+    assert re.search(r"forecast \"\*\).*-c 'import numpy'", DOCKERFILE, re.DOTALL)
+    assert "extras=agent,forecast" in INSTALLER
 
 
 def test_the_example_names_settings_that_exist():
