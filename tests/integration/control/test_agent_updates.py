@@ -56,7 +56,8 @@ class UpdateCloud(JobCloud):
 
     async def says(self, device, said, **more):
         payload = json.dumps({"type": f"update_{said}", **more}).encode()
-        await self.statuses.hear(status_topic(str(device.uuid)), payload)
+        topic = f"agent/{device.uuid}/status" if said == "scheduled" else status_topic(str(device.uuid))
+        await self.statuses.hear(topic, payload)
 
     async def newest(self, device):
         answer = await self.ask("GET", f"/devices/{device.uuid}/agent-updates")

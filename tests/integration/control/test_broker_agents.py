@@ -68,6 +68,36 @@ async def test_an_agent_overhears_nothing(site):
     assert agent.receive().payload == b"for this one"
 
 
+async def test_a_device_uses_its_own_canonical_topics_and_nobody_elses(site):
+    """Registration names them; by a certificate they are granted through patterns, by a password through rules."""
+    site.keep()
+    (device, certificate), (plain, name, password) = await site.agent(), await site.plain_agent()
+    by_password = await eventually(lambda: site.connect(name, password))  # the broker starts anew for it
+    certified = site.connect_agent(device, certificate)
+    named = ("state/{}", "state/{}/x/y", "sensor/{}/modbus", "agent/{}/status", "agent/{}/jobs/1/update")
+    reader = site.service("reader")
+    reader.subscribe("state/+")
+    codes = {
+        (who.uuid, topic): [agent.publish(topic.format(whose.uuid), b"{}") for topic in named]
+        for agent, who in ((certified, device), (by_password, plain))
+        for topic, whose in (("own", who), ("other", plain if who is device else device))
+    }
+    for agent, who, other in ((certified, device, plain), (by_password, plain, device)):
+        for topic_filter in (f"agent/{who.uuid}/#", f"agent/{other.uuid}/#", "agent/#", "+/+/notify"):
+            agent.subscribe(topic_filter)
+        reader.publish(f"agent/{other.uuid}/update", b"for the other")
+        reader.publish(f"state/{other.uuid}/notify", b"for the other")
+        reader.publish(f"agent/{who.uuid}/update", b"for this one")
+
+    assert all(code < 128 for who in (device, plain) for code in codes[who.uuid, "own"])
+    assert all(code == NOT_AUTHORIZED for who in (device, plain) for code in codes[who.uuid, "other"])
+    assert {reader.receive().topic.decode() for _ in range(2)} == {
+        f"state/{device.uuid}",
+        f"state/{plain.uuid}",
+    }
+    assert [agent.receive().payload for agent in (certified, by_password)] == [b"for this one"] * 2
+
+
 @pytest.mark.parametrize(
     "end",
     [

@@ -167,6 +167,17 @@ async def test_a_report_is_stored_with_its_output_and_then_answered(cloud):
     assert await cloud.status(job) == "FAILED"
 
 
+async def test_a_device_may_speak_of_its_jobs_under_the_canonical_name_and_is_answered_there(cloud):
+    device = await cloud.device()
+    job = await cloud.execute()
+    topic = f"agent/{device.uuid}/jobs/{job['job_id']}/update"
+    await cloud.updates.hear(topic, b'{"status": "IN_PROGRESS"}')
+
+    assert [(said, read_answer(told)) for said, told in cloud.broker.take()] == [
+        (f"{topic}/accepted", JobStatus.IN_PROGRESS)
+    ]
+
+
 async def test_what_a_cancelled_job_tells_is_answered_by_the_cancellation(cloud):
     device = await cloud.device()
     job = await cloud.execute()

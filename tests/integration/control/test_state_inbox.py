@@ -74,9 +74,9 @@ def inbox(pool, cloud, own_broker):
 def publish(own_broker):
     client = own_broker.service("devices")
 
-    async def send(uuid, payload):
+    async def send(uuid, payload, topic="iot/device/{}/state"):
         body = payload if isinstance(payload, bytes) else json.dumps({uuid: payload}).encode()
-        return await asyncio.to_thread(client.publish, f"iot/device/{uuid}/state", body)
+        return await asyncio.to_thread(client.publish, topic.format(uuid), body)
 
     return send
 
@@ -113,6 +113,17 @@ async def test_what_a_device_publishes_is_stored_in_order(inbox, cloud, device, 
             await publish(device, {"number": number, "odd" if number % 2 else "even": number})
 
         await until(said(cloud, device, number=199, odd=199, even=198))
+
+
+async def test_both_names_of_the_topic_are_read_as_one(inbox, cloud, device, publish):
+    async with inbox():
+        await heard(publish, device)
+        for number in range(50):
+            await publish(device, {"number": number}, ("state/{}", "iot/device/{}/state")[number % 2])
+        await publish(device, {"canonical": True}, "state/{}")
+        await publish(device, {"number": "of no device"}, "state/{}/x")
+
+        await until(said(cloud, device, number=49, canonical=True))
 
 
 async def test_nothing_that_was_acknowledged_is_lost_while_nobody_reads(inbox, cloud, device, publish):

@@ -72,6 +72,22 @@ def test_a_uuid_names_a_registered_device():
     assert values(decoded, refs)[0][0].device == DeviceRef("uuid", name.lower())
 
 
+def test_an_agents_two_names_of_a_sensor_are_one_series():
+    """`sensor/{uuid}/…` is the canonical one; a batch may come under either."""
+    name = "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
+    batch = {"sensor": "plc", "timestamp": NOW, "messages": [{"registerName": "t", "value": 1}]}
+    decoded, refs = decode(
+        (f"sensor/{name}/plc", batch),
+        (f"iot/device/{name}/sensor/plc", {**batch, "timestamp": NOW + 1}),
+        (f"sensor/{name}/plc", {"value": 2, "sensor_id": "t", "timestamp": NOW + 2}),
+    )
+
+    assert {(ref.device, ref.label) for ref, _, _ in values(decoded, refs)} == {
+        (DeviceRef("uuid", name), "plc/t")
+    }
+    assert [value for _, _, value in values(decoded, refs)] == [1, 1, 2]
+
+
 @pytest.mark.parametrize(("value", "number"), [(True, 1.0), (False, 0.0), (3, 3.0), (-0.5, -0.5)])
 def test_booleans_are_stored_as_numbers(value, number):
     decoded, refs = decode(("sensor/a/b", {"value": value}))

@@ -1,7 +1,7 @@
 """Updates of agents over MQTT.
 
 iot/device/{uuid}/agent/update    the order, retained, until the device says that it has heard    to the device
-iot/device/{uuid}/agent/status    what the device says                                            from the device
+iot/device/{uuid}/agent/status    what the device says; or agent/{uuid}/status                    from the device
 
 A retained order is heard by a device that was away. It is taken off the broker with the device's first word, so
 that an agent that looks at neither id nor version does not begin anew whenever it connects.
@@ -26,8 +26,9 @@ from iotistic.kernel.postgres.pool import database_errors
 
 log = structlog.get_logger()
 
-FILTER = "iot/device/+/agent/status"
-_STATUS = re.compile(r"iot/device/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/agent/status")
+FILTERS = ("iot/device/+/agent/status", "agent/+/status")
+_UUID = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+_STATUS = re.compile(rf"iot/device/{_UUID}/agent/status|agent/{_UUID}/status")
 _MOST_BYTES = 64 * 1024
 _AT_ONCE = 100
 _LEASE = timedelta(seconds=30)
@@ -104,7 +105,8 @@ class UpdateStatuses:
 
     async def run(self, link: Listening, *, shared_as: str = "agent-updates") -> None:
         """Listen until cancelled."""
-        await link.subscribe(f"$share/{shared_as}/{FILTER}")
+        for topic_filter in FILTERS:
+            await link.subscribe(f"$share/{shared_as}/{topic_filter}")
         async for message in link.messages():
             payload = message.payload
             await self.hear(str(message.topic), payload if isinstance(payload, bytes) else b"")
@@ -115,7 +117,7 @@ class UpdateStatuses:
         if found is None:
             return
         try:
-            await self._updates.heard(UUID(found[1]), _read(payload))
+            await self._updates.heard(UUID(found[1] or found[2]), _read(payload))
         except IotisticError as exc:
             log.info("agent_update.report_refused", topic=topic, code=exc.code, reason=exc.message)
         except (asyncpg.PostgresError, TimeoutError) as exc:

@@ -95,8 +95,7 @@ class AgentUpdates:
                 if found.status is UpdateStatus.IN_PROGRESS:
                     raise UpdateUnderWay
                 await db.execute(
-                    "UPDATE agent_updates SET status = 'canceled', ended_at = $2, tell_at = $2 "
-                    "WHERE id = $1",
+                    "UPDATE agent_updates SET status = 'canceled', ended_at = $2, tell_at = $2 WHERE id = $1",
                     found.id,
                     now,
                 )

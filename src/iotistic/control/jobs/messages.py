@@ -5,7 +5,8 @@ iot/device/{uuid}/jobs/{job}/update             how it stands                   
 iot/device/{uuid}/jobs/{job}/update/accepted    it is stored, and how it stands     to the device
 iot/device/{uuid}/jobs/start-next               what is next? (/accepted)           from the device
 
-That a device writes on its own topics only is what the broker's access rules see to. Nothing hangs on a message:
+What devices write, they may also write below agent/{uuid}/ instead of iot/device/{uuid}/; answers go where they
+asked. That a device writes on its own topics only is what the broker's access rules see to. Nothing hangs on a message:
 what is lost is asked for by the next poll, told again over HTTP, or announced again (due_parts.told, reminding.py).
 """
 
@@ -30,11 +31,16 @@ from iotistic.kernel.postgres.pool import database_errors
 
 log = structlog.get_logger()
 
-FILTERS = ("iot/device/+/jobs/+/update", "iot/device/+/jobs/start-next")
+FILTERS = (
+    "iot/device/+/jobs/+/update",
+    "iot/device/+/jobs/start-next",
+    "agent/+/jobs/+/update",
+    "agent/+/jobs/start-next",
+)
 """What devices write; `$share/<group>/` before them when several processes listen."""
 _UUID = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
-_UPDATE = re.compile(rf"iot/device/{_UUID}/jobs/{_UUID}/update")
-_START = re.compile(rf"iot/device/{_UUID}/jobs/start-next")
+_UPDATE = re.compile(rf"(?:iot/device|agent)/{_UUID}/jobs/{_UUID}/update")
+_START = re.compile(rf"(?:iot/device|agent)/{_UUID}/jobs/start-next")
 _MOST_BYTES = 1024 * 1024
 _AT_ONCE = 100
 _LEASE = timedelta(seconds=60)

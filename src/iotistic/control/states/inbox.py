@@ -1,4 +1,4 @@
-"""What devices say of themselves over MQTT: `iot/device/{uuid}/state`, QoS 1.
+"""What devices say of themselves over MQTT: `iot/device/{uuid}/state` or `state/{uuid}`, QoS 1.
 
     broker --> receive --> [reports of one read, each device's in order] --> store --> acknowledge
 
@@ -28,8 +28,9 @@ from iotistic.kernel.postgres.pool import database_errors
 
 log = structlog.get_logger()
 
-FILTERS = ("iot/device/+/state",)
-_TOPIC = re.compile(rb"iot/device/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/state")
+FILTERS = ("iot/device/+/state", "state/+")
+_UUID = rb"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+_TOPIC = re.compile(rb"(?:iot/device/" + _UUID + rb"/state|state/" + _UUID + rb")")
 _MOST_BYTES = 2 * 1024 * 1024
 _AT_ONCE = 8
 _LOCK = 0x7374_6174  # "stat"
@@ -113,7 +114,7 @@ class StateInbox:
         by_device: dict[str, list[bytes]] = {}
         for topic, payload in zip(topics, payloads, strict=True):
             if found := _TOPIC.fullmatch(topic):
-                by_device.setdefault(found[1].decode(), []).append(payload)
+                by_device.setdefault((found[1] or found[2]).decode(), []).append(payload)
             else:
                 REPORTS.labels("not_a_device").inc()
         free = asyncio.Semaphore(_AT_ONCE)

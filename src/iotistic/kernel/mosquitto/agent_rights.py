@@ -12,6 +12,10 @@ AGENT_RIGHTS: tuple[tuple[str, str], ...] = (
     ("read", "iot/device/{uuid}/agent/update"),
     ("read", "iot/device/{uuid}/ledger/#"),
     ("read", "device/{uuid}/config/#"),
+    # The canonical names, whole: what a device says there is heard, and it may keep what it likes to itself.
+    ("readwrite", "state/{uuid}/#"),
+    ("readwrite", "sensor/{uuid}/#"),
+    ("readwrite", "agent/{uuid}/#"),
     # Agents of the earlier system only.
     ("readwrite", "iot/device/{uuid}/shadow/#"),
     ("write", "iot/device/{uuid}/logs/+"),

@@ -5,6 +5,7 @@ stat / f2-<mac> / resend                                              their answ
 stat / f2-<mac> / backlog                                             their questions about a backlog
 sensor / <label>                                                      the payload's sensor_id is the device
 sensor / <device> / <label...>
+sensor / <uuid> / <label>                                             agents, as below
 iot/device / <uuid> / sensor / <label>                                agents, one reading or a batch
 """
 
@@ -123,7 +124,9 @@ def _parse_sensor(text: str) -> Route:
         return Route(Kind.READING, None, check_name(levels[1]))
     if len(levels) < _SHORT_SENSOR_LEVELS:
         raise TopicUnknown
-    return Route(Kind.READING, device_ref(check_name(levels[1])), check_name("/".join(levels[2:])))
+    device = device_ref(check_name(levels[1]))
+    is_agent = device.kind == "uuid" and len(levels) == _SHORT_SENSOR_LEVELS + 1
+    return Route(Kind.AGENT if is_agent else Kind.READING, device, check_name("/".join(levels[2:])))
 
 
 def _parse_agent(text: str) -> Route:
