@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from broker_fixtures import broker, broker_folder, own_broker, session_broker  # noqa: F401 - fixtures for all
-from databases import fresh_database, migrated_database
+from databases import fresh_database, memory_if_roomy, migrated_database, no_power_cuts
 from kafka_fixtures import kafka, suffix  # noqa: F401 - fixtures for all
 from timescale_fixtures import (  # noqa: F401 - fixtures for all
     empty_timescale_database,
@@ -60,7 +60,7 @@ def postgres_runner():
 @pytest.fixture(scope="session")
 def postgres_home():
     """A home that the engines' account can walk to, which pytest's own temporary folder is not for root."""
-    with tempfile.TemporaryDirectory(prefix="iotistic-tests-") as folder:
+    with tempfile.TemporaryDirectory(prefix="iotistic-tests-", dir=memory_if_roomy()) as folder:
         Path(folder).chmod(0o711)
         yield Home(Path(folder) / "home")
 
@@ -77,10 +77,7 @@ def postgres_admin(postgres_runner, postgres):
     connection = postgres_runner.run(
         open_connection(postgres.with_database("postgres"), application_name="test-admin")
     )
-    # Thousands of databases are made and dropped here. Tests of power cuts and kills have servers of their own.
-    for setting in ("fsync", "full_page_writes"):
-        postgres_runner.run(connection.execute(f"ALTER SYSTEM SET {setting} = off"))
-    postgres_runner.run(connection.execute("SELECT pg_reload_conf()"))
+    postgres_runner.run(no_power_cuts(connection))
     yield connection
     postgres_runner.run(connection.close())
 

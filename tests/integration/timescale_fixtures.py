@@ -9,7 +9,7 @@ import os
 
 import pytest
 from benchmarks.timescale import TimescaleServer
-from databases import fresh_database, migrated_database
+from databases import fresh_database, migrated_database, no_power_cuts
 
 from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.postgres.pool import open_connection
@@ -46,6 +46,7 @@ def timescale() -> Dsn:
 @pytest.fixture(scope="session")
 def timescale_admin(postgres_runner, timescale):
     connection = postgres_runner.run(open_connection(timescale, application_name="test-admin"))
+    postgres_runner.run(no_power_cuts(connection))
     yield connection
     postgres_runner.run(connection.close())
 

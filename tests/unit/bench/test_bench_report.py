@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from benchmarks import framework
 from benchmarks.framework import Report, at_least, at_most, percentile, run_benchmark
 from rich.console import Console
 from rich.table import Table
@@ -65,6 +66,7 @@ def test_a_table_of_its_own_is_printed_after_the_results(monkeypatch):
         report.tables.append(Table("standings"))
 
     monkeypatch.setitem(sys.modules, "benchmarks.detection", SimpleNamespace(run=run))
+    monkeypatch.setattr(framework, "configure_logging", lambda *_, **__: None)
     out = Console(file=io.StringIO(), width=120)
     run_benchmark("detection", quick=True, console=out)
 
