@@ -263,7 +263,7 @@ async def test_thousands_of_probes_in_one_loop_are_cheap():
     await prober.close()
 
     assert spent_s / asked < 300e-6  # measured 22 us; the rest is for a busy machine
-    assert looked_s < 0.1
+    assert looked_s < 2.0  # measured 0.02; what grows with the square of the containers takes much longer
 
 
 class Unlocked:
