@@ -126,7 +126,7 @@ class Device:
     def settled(self, _client: LeanClient, message: Outgoing, reason: int) -> None:
         """Note an acknowledgement. One that says that nobody subscribes is taken for what it is worth."""
         if message.user_properties:
-            self._waiting.discard(int(message.user_properties[1][1]))
+            self._waiting.discard(int(message.user_properties[0][1].rpartition(":")[2]))
         self.refused += is_failure(reason)
 
     def message(self, _client: LeanClient, message: Publish) -> None:

@@ -51,6 +51,7 @@ class LoadPlan:
     protocol: int = 4
     padding: int = 0
     stamp: Stamp = ""
+    epoch: int = 0
     username: str = ""
     password_file: str = ""
     ca_file: str = ""
@@ -93,6 +94,7 @@ class Publisher:
             padding=plan.padding,
             family=plan.family,
             stamp=plan.stamp,
+            epoch=plan.epoch,
         )
         self._socket = _connect(plan, index)
         self._window = min(plan.window, _IDS)

@@ -20,7 +20,7 @@ from iotistic.kernel.mqtt.fields import user_properties
 
 Bytes2D = npt.NDArray[np.uint8]
 Kind = Literal["json", "json-tele", "modbus"]
-Stamp = Literal["", "properties", "json", "other"]
+Stamp = Literal["", "properties", "pair", "json", "other"]
 
 _READINGS = 4096
 _DIGITS3 = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
@@ -34,7 +34,7 @@ _FIELDS: dict[Stamp, bytes] = {"json": b',"epoch":%b,"seq":%b', "other": b',"epo
 _SECOND_US = 1_000_000
 _ID_MARK = b"\xff\xff"
 _TIME_MARK = b"#" * 26  # YYYY-MM-DDTHH:MM:SS.ffffff
-_SEQUENCE_MARK = b"~" * 8
+_SEQUENCE_MARK = b"~" * 6
 
 
 @dataclass
@@ -44,8 +44,8 @@ class MessageStream:
     `kind`: `json` (one JSON reading on sensor/<device>/<label>), `json-tele` (the same on F2 topics) or
     `modbus` (an F2 frame of three datapoints with a valid CRC). `padding` makes a JSON payload larger;
     `family` replaces the first topic level of `json`. `stamp` numbers each device's messages from 1, in an
-    epoch that began with the stream; there are then as many series to each device. `other` is JSON of the
-    same size with other names.
+    epoch that is given or began with the stream; there are then as many series to each device. `properties`
+    is one user property, `pair` two, `json` two fields, and `other` fields of the same size with other names.
     """
 
     kind: Kind = "json"
@@ -57,12 +57,13 @@ class MessageStream:
     padding: int = 0
     seed: int = 7
     stamp: Stamp = ""
+    epoch: int = 0
     position: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         if self.stamp and self.series % self.devices:
             raise ValueError("stamped devices have equally many series")
-        self._epoch = b"%d" % (time.time_ns() // 1_000_000)
+        self._epoch = b"%d" % (self.epoch or time.time_ns() // 1_000_000)
         self.topics = [self._topic(number) for number in range(self.series)]
         readings = modbus_readings(self.seed) if self.kind == "modbus" else decimal_readings(self.seed)
         self._readings = np.frombuffer(b"".join(readings), np.uint8).reshape(len(readings), -1)
@@ -114,9 +115,14 @@ class MessageStream:
     def _properties(self) -> bytes:
         if self.protocol != 5:
             return b""
-        if self.stamp != "properties":
-            return b"\0"
-        pairs = user_properties((("epoch", self._epoch.decode()), ("seq", _SEQUENCE_MARK.decode())))
+        epoch, sequence = self._epoch.decode(), _SEQUENCE_MARK.decode()
+        match self.stamp:
+            case "properties":
+                pairs = user_properties((("seq", f"{epoch}:{sequence}"),))
+            case "pair":
+                pairs = user_properties((("epoch", epoch), ("seq", sequence)))
+            case _:
+                return b"\0"
         return remaining_length(len(pairs)) + pairs
 
     def chunk(self, packet_ids: npt.NDArray[np.int64], times_us: npt.NDArray[np.int64]) -> memoryview:
@@ -154,12 +160,12 @@ def write_times(columns: Bytes2D, times_us: npt.NDArray[np.int64], separator: st
 
 
 def write_number(columns: Bytes2D, numbers: npt.NDArray[np.int64], *, blank: bytes) -> None:
-    """Write decimal numbers of up to eight digits into eight columns, to the right, `blank` in front."""
+    """Write decimal numbers of up to six digits into six columns, to the right, `blank` in front."""
     high, low = np.divmod(numbers, 10_000)
-    columns[:, :4] = _DIGITS4[blank][high]
-    columns[:, 4:] = _DIGITS4[b"0"][low]
+    columns[:, :2] = _DIGITS4[blank][high, 2:]
+    columns[:, 2:] = _DIGITS4[b"0"][low]
     if blank != b"0" and not high.all():
-        columns[high == 0, 4:] = _DIGITS4[blank][low[high == 0]]
+        columns[high == 0, 2:] = _DIGITS4[blank][low[high == 0]]
 
 
 def decimal_readings(seed: int) -> list[bytes]:

@@ -1,9 +1,10 @@
 """How senders number their messages, and what is said about the ones that did not arrive.
 
-A stamp is an epoch and a sequence number, as user properties `epoch` and `seq` of MQTT 5 (decimal) or as
-whole numbers `epoch` and `seq` of a JSON payload. Sequence numbers begin at 1 in every epoch and grow by
-one with each new message; a message that is sent again keeps its stamp. A sender begins a new epoch,
-larger than all before, when it cannot continue the old one.
+A stamp is an epoch and a sequence number: as one user property of MQTT 5, `seq` with `<epoch>:<number>`,
+which is the shortest; as two, `epoch` and `seq` (decimal); or as whole numbers `epoch` and `seq` of a JSON
+payload. Sequence numbers begin at 1 in every epoch and grow by one with each new message; a message that is
+sent again keeps its stamp. A sender begins a new epoch, larger than all before, when it cannot continue the
+old one.
 
     service -> device   cmnd/f2-<mac>/resend           {"epoch": 7, "ranges": [[3, 5], [8, 9]]}
     device -> service   stat/f2-<mac>/resend           {"epoch": 7, "again": [[3, 5]], "gone": [[9, 9]],

@@ -16,9 +16,9 @@ RESEND, RECEIPT, SIGNED_RECEIPT = "resend", "receipt", "signed-receipt"
 """What senders are told, as the last level of a topic."""
 
 
-def stamp_properties(epoch: int, sequence: int) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return a stamp as user properties."""
-    return (EPOCH_PROPERTY, str(epoch)), (SEQUENCE_PROPERTY, str(sequence))
+def stamp_properties(epoch: int, sequence: int) -> tuple[tuple[str, str]]:
+    """Return a stamp as one user property: the broker pays for each of them, and for each byte."""
+    return ((SEQUENCE_PROPERTY, f"{epoch}:{sequence}"),)
 
 
 def agent_topic(uuid: str, verb: str) -> str:

@@ -39,7 +39,7 @@ class Listener(threading.Thread):
 
     def _note(self, message):
         if message.topic.decode() == TOPIC:
-            stamp = tuple(int(value) for _, value in message.user_properties)
+            stamp = tuple(map(int, message.user_properties[0][1].split(":")))
             self.names[stamp].add(message.payload.decode())
         else:
             self.answers.append((message.topic.decode(), message.payload))

@@ -35,7 +35,7 @@ class Line:
 
     def send(self, topic, payload, purpose, *, qos=1, user_properties=()):
         answer = asyncio.get_running_loop().create_future()
-        stamp = tuple(int(value) for _, value in user_properties) or None
+        stamp = tuple(int(number) for _, value in user_properties for number in value.split(":")) or None
         self.waiting.append(Sent(topic, payload, stamp, answer))
         self.most_waiting = max(self.most_waiting, len(self.waiting))
         return answer

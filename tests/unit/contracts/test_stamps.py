@@ -18,9 +18,10 @@ def test_agents_and_the_ledger_speak_on_the_same_topics():
 
 
 def test_a_stamp_is_read_as_it_was_written():
-    (_, epoch), (_, sequence) = stamps.stamp_properties(7, 9)
+    ((name, value),) = stamps.stamp_properties(7, 9)
 
-    assert delivery.parse_stamp(epoch.encode(), sequence.encode()) == (7, 9)
+    assert name == stamps.SEQUENCE_PROPERTY
+    assert delivery.parse_stamp(*value.encode().split(b":")) == (7, 9)
 
 
 def test_the_names_come_without_the_clouds_libraries():

@@ -13,7 +13,8 @@ NAMES = NumberNames(b"epoch", b"seq")
 values = st.one_of(
     st.integers(0, 10**16 - 1).map(str),
     st.integers(-(10**20), 10**20).map(str),
-    st.text("0123456789 -+._e", max_size=18),
+    st.text("0123456789 -+._e:", max_size=18),
+    st.tuples(st.integers(0, 10**17), st.integers(0, 10**17)).map(lambda pair: "{}:{}".format(*pair)),
     st.text(max_size=5).filter(lambda text: "\0" not in text),
 )
 pairs = st.lists(st.tuples(st.sampled_from(["epoch", "seq", "other", "epocs"]), values), max_size=4)
@@ -39,6 +40,8 @@ def number_of(text):
 
 def expected(properties):
     epochs, sequences = ([v for k, v in properties if k == name] for name in ("epoch", "seq"))
+    if not epochs and len(sequences) == 1 and ":" in sequences[0]:
+        epochs, sequences = ([text] for text in sequences[0].split(":", 1))
     numbers = [number_of(text) for text in (*epochs, *sequences)]
     readable = len(epochs) == len(sequences) == 1 and None not in numbers
     absent = (ABSENT, ABSENT) if not epochs + sequences else (UNREADABLE, UNREADABLE)
@@ -55,10 +58,17 @@ def test_numbers_of_every_width_are_read():
     assert read(*(stamped(*pair) for pair in wanted)) == wanted
 
 
+def test_numbers_of_every_width_are_read_from_one_property():
+    wanted = [(10**high - 1, 10**low - 1) for high in range(1, 17) for low in range(1, 17)]
+
+    assert read(*((("seq", f"{high}:{low}"),) for high, low in wanted)) == wanted
+
+
 @given(st.lists(pairs, min_size=1, max_size=8))
 @example([[("epoch", "1"), ("seq", "2")], []])
 @example([[("epoch", "0"), ("seq", "0")], [("seq", "1")]])
 @example([[("epoch", "12345678901234567"), ("seq", "1")]])
+@example([[("seq", "1:2")], [("seq", "1:2"), ("epoch", "3")], [("seq", "1:2:3")], [("seq", ":2")]])
 @example([[("seq", "1"), ("epoch", "2")], [("epoch", "1"), ("epoch", "1"), ("seq", "3")]])
 def test_every_message_gets_its_own_numbers_or_none(batch):
     assert read(stamped(7, 8), *batch) == [(7, 8), *map(expected, batch)]

@@ -171,7 +171,7 @@ def test_an_answer_about_deliveries_is_no_reading_and_no_failure():
 def test_reads_with_and_without_stamps_become_one_batch():
     parts = [
         cut(encode_publish(b"sensor/a/t", b"{}", packet_id=1, qos=1, user_properties=properties)).messages
-        for properties in ((), (("epoch", "7"), ("seq", "3")), (("seq", "3"),))
+        for properties in ((), (("epoch", "7"), ("seq", "3")), (("seq", "3"),), (("seq", "7:4"),))
     ]
     buffer = Buffer(BufferLimits())
     for part in parts:
@@ -180,4 +180,4 @@ def test_reads_with_and_without_stamps_become_one_batch():
     messages, _ = buffer.take()
 
     assert messages.stamps is not None
-    assert messages.stamps.sequence.tolist() == [-1, 3, -2]
+    assert messages.stamps.sequence.tolist() == [-1, 3, -2, 4]

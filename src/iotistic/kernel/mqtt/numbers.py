@@ -1,7 +1,8 @@
 """Two whole numbers that senders write as user properties, read for thousands of messages at once.
 
-Most messages that carry them carry nothing else, in one order:
+Most messages that carry them carry nothing else, both in one property or one property each, in one order:
 
+    26 | 0 len | second name | 0 len | digits | : | digits
     26 | 0 len | first name | 0 len | digits | 26 | 0 len | second name | 0 len | digits
 
 Those are read by array arithmetic, eight bytes a step. Every other layout in which one of the names stands
@@ -27,6 +28,10 @@ _MOST_DIGITS = 16
 _WORD = 8
 _NAME_BYTES = (5, 3)  # a head of eight bytes, and one of six with the length behind it
 _SHORTEST = 8 + 2 + 1 + 6 + 2 + 1
+_SHORTEST_JOINED = 8 + 3
+_LEADING_SEVEN = np.uint64((1 << 56) - 1)
+_COLONS = np.uint64(0x3A3A3A3A3A3A3A3A)
+_ONES, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _DECIMAL = frozenset(b"0123456789")
 
 
@@ -63,12 +68,17 @@ def read_numbers(messages: RawMessages, names: NumberNames) -> tuple[Numbers, Nu
         return None
     first = np.full(len(messages), ABSENT, np.int64)
     second = first.copy()
-    chosen = np.flatnonzero(carrying & (end - start >= _SHORTEST))
-    numbers = _read_usual(messages.data, start[chosen], end[chosen], names)
-    usual = numbers[0] >= 0
-    at = chosen[usual]
-    first[at], second[at] = numbers[0][usual], numbers[1][usual]
-    carrying[at] = False
+    for read, shortest in ((_read_joined, _SHORTEST_JOINED), (_read_usual, _SHORTEST)):
+        chosen = np.flatnonzero(carrying & (end - start >= shortest))
+        if not len(chosen):
+            continue
+        numbers = read(messages.data, start[chosen], end[chosen], names)
+        if numbers is None:
+            continue
+        usual = numbers[0] >= 0
+        at = chosen[usual]
+        first[at], second[at] = numbers[0][usual], numbers[1][usual]
+        carrying[at] = False
     rest = np.flatnonzero(carrying)
     for place, begin, stop in zip(rest.tolist(), start[rest].tolist(), end[rest].tolist(), strict=True):
         properties = messages.data[begin:stop]
@@ -77,10 +87,54 @@ def read_numbers(messages: RawMessages, names: NumberNames) -> tuple[Numbers, Nu
     return first, second
 
 
+def _read_joined(
+    data: bytes, start: Offsets, end: Offsets, names: NumberNames
+) -> tuple[Numbers, Numbers] | None:
+    """Return the numbers of messages that have both in one property, -1 for the others; None if none has."""
+    words = _words(data)
+    head = words[start]
+    fits = (head & _LEADING_SEVEN) == np.uint64(names.second_head)
+    if not fits.any():
+        return None
+    length = (head >> np.uint64(56)).astype(np.int64)
+    fits &= start + _WORD + length == end
+    second_digits = _behind_colon(words, end)
+    first_digits = length - 1 - second_digits
+    fits &= (second_digits > 0) & (first_digits > 0) & (first_digits <= _MOST_DIGITS)
+    second_digits = np.where(fits, second_digits, 1)
+    first, first_ok = _decimals(words, end - 1 - second_digits, np.where(fits, first_digits, 1))
+    second, second_ok = _decimals(words, end, second_digits)
+    fits &= first_ok & second_ok
+    return np.where(fits, first, ABSENT), np.where(fits, second, ABSENT)
+
+
+def _behind_colon(words: _Words, end: Offsets) -> Offsets:
+    """Return how many characters (to 15) stand behind the first colon of the last eight or sixteen; -1 without."""
+    behind = _WORD - 1 - _first_colon(words[end - _WORD])
+    if (behind < 0).any():
+        farther = 2 * _WORD - 1 - _first_colon(words[np.maximum(end - 2 * _WORD, 0)])
+        behind = np.where(behind >= 0, behind, np.where(farther >= _WORD, farther, -1))
+    return behind
+
+
+def _first_colon(word: _Words) -> Offsets:
+    """Return which of eight characters is the first colon; 8 and more when none is."""
+    other = word ^ _COLONS
+    # The lowest bit that is left stands in the first byte that is zero; what stands above may be carry.
+    zeros = (other - _ONES) & ~other & _HIGH_BITS
+    lowest = zeros & (~zeros + np.uint64(1))
+    exponent = np.frexp(lowest.astype(np.float64))[1].astype(np.int64)
+    return np.where(lowest != 0, exponent // _WORD - 1, 2 * _WORD)
+
+
+def _words(data: bytes) -> _Words:
+    """Return every place of the data as the eight bytes that begin there."""
+    return np.ndarray((max(0, len(data) - _WORD + 1),), "<u8", data, strides=(1,))
+
+
 def _read_usual(data: bytes, start: Offsets, end: Offsets, names: NumberNames) -> tuple[Numbers, Numbers]:
     """Return the numbers of messages in the usual layout, -1 for those in another."""
-    # Every place of the data as the eight bytes that begin there.
-    words = np.ndarray((max(0, len(data) - _WORD + 1),), "<u8", data, strides=(1,))
+    words = _words(data)
     octets = np.frombuffer(data, np.uint8)
     first_digits = octets[start + 9].astype(np.int64)
     fits = (words[start] == np.uint64(names.first_head)) & (octets[start + 8] == 0)
@@ -93,7 +147,7 @@ def _read_usual(data: bytes, start: Offsets, end: Offsets, names: NumberNames) -
         first_digits = np.where(fits, first_digits, 1)
     head = words[second_head]
     second_digits = (head >> np.uint64(56)).astype(np.int64)
-    fits &= (head & np.uint64((1 << 56) - 1)) == np.uint64(names.second_head)
+    fits &= (head & _LEADING_SEVEN) == np.uint64(names.second_head)
     fits &= (second_digits > 0) & (second_digits <= _MOST_DIGITS)
     fits &= second_head + _WORD + second_digits == end
     second_digits = np.where(fits, second_digits, 1)
@@ -145,7 +199,12 @@ def _read_one(properties: bytes, names: NumberNames) -> tuple[int, int]:
         return UNREADABLE, UNREADABLE
     if not found:
         return ABSENT, ABSENT
-    numbers = [_decimal(found.get(name, b"")) for name in (names.first, names.second)]
+    texts = [found.get(name, b"") for name in (names.first, names.second)]
+    if names.first not in found:
+        texts = found[names.second].split(b":", 1)
+    numbers = [_decimal(text) for text in texts]
+    if len(numbers) == 1:
+        return UNREADABLE, UNREADABLE
     return (UNREADABLE, UNREADABLE) if UNREADABLE in numbers else (numbers[0], numbers[1])
 
 
