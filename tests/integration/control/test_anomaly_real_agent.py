@@ -35,6 +35,7 @@ from iotistic.telemetry.live.hub import LiveHub
 
 OPERATOR = "operator-token-of-the-tests"
 METRIC, SENSOR = "memory_percent", "simulation/temperature"
+WATCHED = {"cpu_usage", "memory_percent", "storage_percent", "network_latency", SENSOR}
 SENSORS = {
     "seed": 7,
     "scenarios": {
@@ -186,7 +187,7 @@ def of(metric):
 
 def has_learned(said):
     watched = {one["metric"]: one.get("samples", 0) for one in said["metrics"]}
-    return min(watched.get(METRIC, 0), watched.get(SENSOR, 0)) > 80
+    return min(watched.get(METRIC, 0), watched.get(SENSOR, 0)) > 80 and set(watched) >= WATCHED
 
 
 async def test_what_an_agent_finds_is_stored_alerts_and_is_judged_and_learned_again(place, authority):
@@ -209,9 +210,9 @@ async def test_what_an_agent_finds_is_stored_alerts_and_is_judged_and_learned_ag
         known = await host.iotctl("anomalies", "show", stored["name"])
         (lesson,) = of(METRIC)((await host.iotctl("anomalies", "metrics"))["metrics"])[0]["feedback"]
 
-    assert (stored["name"], stored["severity"]) == (found["id"], found["severity"])
-    assert (stored["deviceUuid"], stored["origin"]) == (uuid, "agent")
-    assert stored["expectedRange"] == found["expectedRange"]
+    assert (stored["name"], stored["deviceUuid"], stored["origin"]) == (found["id"], uuid, "agent")
+    for field in ("severity", "value", "expectedRange", "detectionMethod", "fingerprint"):
+        assert learned[field] == known[field]
     assert (stored["isSimulated"], made_up["isSimulated"]) == (False, True)
     assert of(METRIC)(fired["items"])[0]["state"] == "firing"
     assert of(SENSOR)(over["items"]) == []
