@@ -14,7 +14,16 @@ from iotistic.telemetry.sink.sink import Sink
 
 WATERMARK = dt.timedelta(0)
 MOST = 1000
-stamps = st.tuples(st.sampled_from(["mac:a", "key:b"]), st.integers(1, 2), st.integers(1, 9))
+# The fold goes by blocks of 32 numbers: single ones and runs, within one, over its end, and at the largest.
+stamps = st.tuples(
+    st.sampled_from(["mac:a", "key:b"]), st.integers(1, 2), st.integers(1, 9) | st.integers(28, 36)
+)
+runs = st.tuples(
+    st.sampled_from(["mac:a", "key:b"]),
+    st.integers(1, 2),
+    st.integers(20, 40) | st.just(2**53 - 70),
+    st.integers(1, 69),
+)
 
 
 def deliveries(*delivered):
@@ -31,6 +40,10 @@ def stamped(*delivered, **parts):
 
 def run_of(source, epoch, first, last):
     return [(source, epoch, number) for number in range(first, last + 1)]
+
+
+def numbers_of(source, epoch, first, length=1):
+    return run_of(source, epoch, first, first + length - 1)
 
 
 @pytest.fixture
@@ -66,15 +79,16 @@ async def noted(pool):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    batches=st.lists(st.lists(stamps, min_size=1, max_size=12), min_size=1, max_size=5),
+    batches=st.lists(st.lists(stamps | runs, min_size=1, max_size=12), min_size=1, max_size=5),
     folds=st.integers(1, 3),
 )
 def test_ranges_are_right_under_any_order_and_repetition(
     postgres_runner, postgres, template_ledger, batches, folds
 ):
-    found = postgres_runner.run(template_ledger(batches, folds))
+    told = [[stamp for one in batch for stamp in numbers_of(*one)] for batch in batches]
+    found = postgres_runner.run(template_ledger(told, folds))
 
-    everything = [stamp for one in batches for stamp in one]
+    everything = [stamp for one in told for stamp in one]
     for key in {stamp[:2] for stamp in everything}:
         came = [number for source, epoch, number in everything if (source, epoch) == key]
         row = found.pop(key)
