@@ -16,6 +16,7 @@ from iotistic.kernel.redis.settings import RedisSettings
 log = structlog.get_logger()
 
 _PUBLISH_WITHIN_S = 2.0  # a large message over a slow network; nobody's work waits for it
+_ANSWER_WITHIN_S = 2.0
 _QUIET_S = 3.0
 _MOST_PAUSE_S = 5.0
 
@@ -71,7 +72,8 @@ class RedisListener:
 
     async def _listen(self, pubsub: PubSub, receive: Callable[[bytes], None]) -> None:
         """Receive until the connection fails, or is silent although it was asked to speak."""
-        await pubsub.subscribe(self._name)
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            await pubsub.subscribe(self._name)
         asked = True
         while True:
             message: dict[str, Any] | None = await pubsub.get_message(timeout=self._quiet_s)
@@ -84,7 +86,8 @@ class RedisListener:
             elif asked:
                 raise TimeoutError
             else:
-                await pubsub.ping()
+                async with asyncio.timeout(_ANSWER_WITHIN_S):
+                    await pubsub.ping()
                 asked = True
 
     def _hear(self) -> None:

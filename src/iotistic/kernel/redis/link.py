@@ -29,15 +29,19 @@ _PROBE_WITHIN_S = 2.0
 _ASK_EVERY_S = 5.0
 
 
-def connect(settings: RedisSettings, *, name: str) -> Redis:
-    """Return a client that connects when first used and never tries anything twice by itself."""
+def connect(settings: RedisSettings, *, name: str, patience_s: float | None = None) -> Redis:
+    """Return a client that connects when first used and never tries anything twice by itself.
+
+    `patience_s` is how long the driver waits for an answer; None leaves that to the caller, as whoever is cancelled
+    must: the driver waits by asyncio.wait_for, which in Python 3.11 now and then takes a cancellation for an answer.
+    """
     if settings.redis_url is None:
         raise RedisAway("no Redis is given", hint="set REDIS_URL")
     password = settings.redis_password
     pool = ConnectionPool.from_url(
         settings.redis_url,
         password=password.get_secret_value() if password else None,
-        socket_timeout=_PROBE_WITHIN_S,
+        socket_timeout=patience_s,
         socket_connect_timeout=_PROBE_WITHIN_S,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
