@@ -7,17 +7,22 @@ import pytest
 from anomaly_rig import START, AnomalyRig
 
 from iotistic.agent.anomalies.telling import AnomalyTeller
+from iotistic.agent.link.errors import CloudRefused
 from iotistic.detection.feedback import Verdict
 from iotistic.kernel.errors import Unavailable
 
 
 class Cloud:
-    def __init__(self):
+    def __init__(self, status=400, refuses=""):
         self.reports, self.fails = [], False
+        self.status, self.refuses, self.attempts = status, refuses, 0
 
     async def report(self, fields, _purpose):
+        self.attempts += 1
         if self.fails:
             raise Unavailable(retry_after_s=0.001)
+        if self.refuses and self.refuses in [one["metric"] for one in fields["anomalies"]]:
+            raise CloudRefused(status=self.status)
         self.reports.append(fields)
 
     def ids(self):
@@ -47,6 +52,27 @@ async def made(watch, count, start=0):
         (await watch.test({"metric": f"m{number}"}))["anomaly"]["id"]
         for number in range(start, start + count)
     ]
+
+
+async def test_one_that_the_cloud_never_takes_does_not_hold_up_the_others(rig):
+    cloud = Cloud(refuses="test/m3")
+    async with rig.running() as watch:
+        ids = await made(watch, 25)
+        async with telling(rig, watch, cloud):
+            await rig.until(lambda: len(cloud.ids()) == 24)
+
+    assert cloud.ids() == [*ids[:3], *ids[4:]]
+    assert [len(one["anomalies"]) for one in cloud.reports] == [1, 1, 1, 10, 10, 1]
+
+
+async def test_a_cloud_that_does_not_know_the_way_costs_no_anomaly(rig):
+    cloud = Cloud(404, refuses="test/m0")
+    async with rig.running() as watch:
+        ids = await made(watch, 2)
+        async with telling(rig, watch, cloud):
+            await rig.until(lambda: cloud.attempts > 3)
+            cloud.refuses = ""
+            await rig.until(lambda: cloud.ids() == ids)
 
 
 async def test_what_was_found_offline_goes_out_ten_by_ten_the_oldest_first(rig):
