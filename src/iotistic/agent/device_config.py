@@ -6,7 +6,7 @@ belong to others (sensors, firewall) are left to them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from iotistic.agent.anomalies.config import AnomalyConfig, read_config
 from iotistic.planning.faults import Fault, Reader, text, truth, whole
@@ -28,6 +28,8 @@ class DeviceConfig:
     jobs: bool | None = None
     sensor_publish: bool | None = None
     anomalies: AnomalyConfig = field(default_factory=AnomalyConfig)
+    broker: Mapping[str, Any] | None = field(default=None, repr=False)
+    """Another broker than that of the registration, in the same words."""
 
 
 def read_device_config(document: Mapping[str, Any]) -> tuple[DeviceConfig, list[Fault]]:
@@ -48,6 +50,7 @@ def read_device_config(document: Mapping[str, Any]) -> tuple[DeviceConfig, list[
         jobs=_flag(features, "enableDeviceJobs"),
         sensor_publish=_flag(features, "enableDeviceSensorPublish"),
         anomalies=AnomalyConfig() if anomalies is None else read_config(anomalies),
+        broker=config.read("mqtt", _broker),
     ), faults
 
 
@@ -60,6 +63,15 @@ def _interval(given: Reader | None, name: str) -> float | None:
 
 def _flag(given: Reader | None, name: str) -> bool | None:
     return None if given is None else given.read(name, truth)
+
+
+def _broker(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("is to be an object")  # noqa: TRY004  one kind of fault
+    config = cast("dict[str, Any]", value)
+    if not isinstance(config.get("host"), str) or not config["host"]:
+        raise ValueError("is to name a host")
+    return config
 
 
 def _level(value: object) -> str:

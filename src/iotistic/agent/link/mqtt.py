@@ -66,6 +66,7 @@ class MqttLink:
         self._is_outdated = False
         self._client: LeanClient | None = None
         self._door: Door | None = None
+        self._at: BrokerAddress | None = None
         self._tolls = Tolls(self.budget)
         self.round_trips = RoundTrips(self._around.clock)
         self._failures = 0
@@ -75,6 +76,10 @@ class MqttLink:
     def is_online(self) -> bool:
         """Whether there is a connection, as far as we know."""
         return self._client is not None and self._client.is_online
+
+    def is_at(self, address: BrokerAddress) -> bool:
+        """Whether there is a connection to this broker."""
+        return self.is_online and self._at == address
 
     def on(self, topic_filter: str, handler: Handler) -> None:
         """Let `handler(topic, payload)` hear messages; it returns soon.
@@ -176,7 +181,7 @@ class MqttLink:
         except BrokerUnusable as exc:
             log.warning("mqtt.broker_unusable", code=exc.code, reason=exc.message, hint=exc.hint)
             return
-        self._failures = 0
+        self._failures, self._at = 0, address
         self._tolls.begin(self._client.traffic)
         self._client.start()
 

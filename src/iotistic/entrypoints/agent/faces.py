@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from iotistic.agent.jobs.model import JobExecution
 from iotistic.agent.link.announcements import Concerned
+from iotistic.agent.link.moving import ADOPTED
 from iotistic.agent.local_api.host import SystemHost
 from iotistic.agent.local_api.ports import Parts
 from iotistic.agent.local_api.problems import NotPossible
@@ -63,16 +64,23 @@ class DeviceProvisioning:
         return farewell
 
     async def _deprovision(self) -> Farewell:
+        await self._forget_broker()
         await self.process.agent.store.target.disown()
         return await self._provisioner.deprovision()
 
     async def _reset(self) -> Farewell:
         farewell = await self._provisioner.factory_reset()
+        await self._forget_broker()
         self.process.wishes.take({})
         self.process.watch.forget()
         with contextlib.suppress(StoreUnavailable):  # for an agent that ends before everything is gone
             await self.process.agent.store.target.save(StoredTarget(_NOTHING))
         return farewell
+
+    async def _forget_broker(self) -> None:
+        self.process.move_broker.forget()
+        with contextlib.suppress(StoreUnavailable):
+            await self.process.agent.store.metadata.put(ADOPTED, None)
 
 
 def api_parts(process: "AgentProcess") -> Parts:
@@ -155,4 +163,5 @@ def _diagnose_mqtt(process: "AgentProcess") -> Document:
         "sent_bytes": {str(purpose): count for purpose, count in budget.sent.items()},
         "received_bytes": {str(purpose): count for purpose, count in budget.received.items()},
         "put_off_topics": process.dispatcher.put_off,
+        "not_moved": process.move_broker.fault,
     }

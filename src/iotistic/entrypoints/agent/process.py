@@ -22,10 +22,12 @@ from iotistic.agent.anomalies.sources import of_readings
 from iotistic.agent.anomalies.watching import AnomalyWatch
 from iotistic.agent.device_config import DeviceConfig
 from iotistic.agent.link.announcements import Announcements
-from iotistic.agent.link.broker import BrokerAddress, find_broker
+from iotistic.agent.link.broker import BrokerAddress
 from iotistic.agent.link.connecting import Surroundings as LinkAround
 from iotistic.agent.link.dispatch import Dispatcher
 from iotistic.agent.link.errors import BrokerUnusable, CloudUnavailable
+from iotistic.agent.link.moving import ADOPTED, BrokerMove, knock
+from iotistic.agent.link.moving import Around as MoveAround
 from iotistic.agent.link.mqtt import MqttLink
 from iotistic.agent.local_api.address import KEY_FILE
 from iotistic.agent.local_api.key import LocalKey
@@ -79,6 +81,8 @@ class Opened:
     operations: Operations
     key: LocalKey
     watch: AnomalyWatch
+    broker: Mapping[str, Any] | None
+    """The broker in use, where it is not that of the registration."""
 
 
 class AgentProcess:
@@ -105,6 +109,17 @@ class AgentProcess:
         """Why the file with the target, as it stands now, is not worked on."""
         agent, store, uuid = self.agent, self.agent.store, self.identity.uuid
         self.link = MqttLink(self.broker, None, LinkAround(spread_s=settings.mqtt_reconnect_spread_s))
+        self.move_broker = BrokerMove(
+            MoveAround(
+                identity=lambda: self.identity,
+                own=settings.own_broker,
+                keep=partial(store.metadata.put, ADOPTED),
+                renew=self.link.renew,
+                is_at=self.link.is_at,
+                knock=knock,
+            ),
+            opened.broker,
+        )
         self.dispatcher = Dispatcher(store.outbox, self.link, uuid)
         self.publisher = Publisher(
             self._append,
@@ -185,7 +200,7 @@ class AgentProcess:
         ]
         if self.follows_cloud:
             await self._begin_with_kept()
-            parts += [self.provisioner.run, self._follow_cloud, self.updater.run]
+            parts += [self.provisioner.run, self._follow_cloud, self.updater.run, self.move_broker.run]
         async with asyncio.TaskGroup() as tasks:
             for part in parts:
                 tasks.create_task(_awaited(part))
@@ -198,7 +213,7 @@ class AgentProcess:
 
     def broker(self) -> BrokerAddress | None:
         """Return the broker that the device is to speak to now. Raises BrokerUnusable."""
-        return find_broker(self.identity, self.settings.own_broker())
+        return self.move_broker.address()
 
     def noticed(self) -> None:
         """Hear that something on the device changed."""
@@ -307,6 +322,8 @@ class AgentProcess:
         if (level := level_named(config.log_level or "")) is not None:
             shipping = replace(shipping, lowest=level)
         self.shipper.shipping = replace(shipping, is_enabled=wanted and self.session is not None)
+        if self.session is not None:
+            self.move_broker.wish(config.broker)
         in_files = self.settings.keeps_log_files if config.log_files is None else config.log_files
         self._files.is_enabled = in_files
         self.watch.configure(cloud=config.anomalies, ca_pem=self._trusted_ca())
@@ -374,7 +391,8 @@ async def _opened(
     room = Room(agent.reconciler, agent.record, store.metadata, agent.locks, store.record.save)
     operations = await Operations.open(room)
     watch = await opened_watch(settings, store, _clock)
-    return Opened(agent, await store.device.load(), config, provisioner, operations, key, watch)
+    broker = (await store.metadata.load()).get(ADOPTED)
+    return Opened(agent, await store.device.load(), config, provisioner, operations, key, watch, broker)
 
 
 def _gathering(settings: AgentProcessSettings) -> Gathering:

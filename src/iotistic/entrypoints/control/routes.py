@@ -23,6 +23,7 @@ from iotistic.control.apps.registry_routes import application_router
 from iotistic.control.apps.routes import device_app_router
 from iotistic.control.audit.routes import audit_router, event_router
 from iotistic.control.audit.stream import EventStream
+from iotistic.control.broker.device_routes import device_broker_router
 from iotistic.control.devicelogs.following import Bell, Followers
 from iotistic.control.devicelogs.routes import logs_router, upload_router
 from iotistic.control.devicelogs.service import DeviceLogs
@@ -157,6 +158,7 @@ def _fleet(control: ControlPlane) -> Iterator[APIRouter]:
     )
     yield application_router(Applications(pool, trail=control.trail, clock=control.ground.clock))
     yield control.broker.router()
+    yield device_broker_router(control.broker.brokers, control.states)
 
 
 def _work(control: ControlPlane) -> Iterator[APIRouter]:
