@@ -81,6 +81,18 @@ async def close_sessions(
     return [row["device_uuid"] for row in rows]
 
 
+async def tally(db: Database, outage: timedelta) -> Any:
+    """Return when somebody looked last and whether that is so still, and how many devices are here."""
+    return await db.fetchrow(
+        "SELECT alive_at AS last_check_at, clock_timestamp() - alive_at < $1 AS is_attended, "
+        "count(*) FILTER (WHERE is_online) AS online, "
+        "count(*) FILTER (WHERE NOT is_online) AS offline, "
+        "count(*) FILTER (WHERE NOT is_online AND seen_at = 'epoch') AS never_seen "
+        "FROM presence_watch LEFT JOIN device_presence ON true GROUP BY alive_at",
+        outage,
+    )
+
+
 async def watched(db: Database) -> tuple[datetime, datetime] | None:
     """Return until when somebody listened, and the present; None while another keeper has the watch."""
     row = await db.fetchrow(

@@ -1,17 +1,41 @@
-"""When a device was here.
+"""When a device was here, and whether somebody looks.
 
-GET /devices/{uuid}/presence     how it stands, and its comings and goings
+GET  /devices/{uuid}/presence    how it stands, and its comings and goings
+GET  /admin/heartbeat            how many are here, how long they count as being so, when somebody looked last
+POST /admin/heartbeat/check      look now
 """
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 
 from iotistic.contracts.provisioning.fields import parse_uuid
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.devices.visible import visible
 from iotistic.control.presence.service import Presence
+
+
+class Heartbeat(BaseModel):
+    """How presence is looked after."""
+
+    is_attended: bool = Field(description="Whether somebody looks now; leases do not run while nobody does.")
+    last_check_at: datetime
+    lease_s: float = Field(description="How long a device counts as online after a sign of life.")
+    grace_s: float = Field(description="How long it does after its connection to the broker broke.")
+    check_interval_s: float
+    online: int
+    offline: int
+    never_seen: int = Field(description="Of those that are offline, how many have not come yet.")
+
+
+class HeartbeatCheck(BaseModel):
+    """What a look brought."""
+
+    went_offline: int
+    heartbeat: Heartbeat
 
 
 def presence_router(presence: Presence) -> APIRouter:
@@ -41,5 +65,22 @@ def presence_router(presence: Presence) -> APIRouter:
             ],
         }
 
-    _ = device_presence
+    @router.get(
+        "/admin/heartbeat", operation_id="get_heartbeat", dependencies=[requires(Permission.DEVICE_READ)]
+    )
+    async def heartbeat() -> Heartbeat:
+        """How many devices are here, and when somebody looked last."""
+        return Heartbeat(**await presence.heartbeat())
+
+    @router.post(
+        "/admin/heartbeat/check",
+        operation_id="check_heartbeat",
+        dependencies=[requires(Permission.DEVICE_CONTROL)],
+    )
+    async def check() -> HeartbeatCheck:
+        """Let devices be gone whose lease is over, without waiting for the next look."""
+        gone = await presence.check()
+        return HeartbeatCheck(went_offline=gone, heartbeat=Heartbeat(**await presence.heartbeat()))
+
+    _ = device_presence, heartbeat, check
     return router

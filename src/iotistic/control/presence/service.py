@@ -136,6 +136,26 @@ class Presence:
                 await self._record(db, gone)
         return len(gone)
 
+    async def check(self) -> int:
+        """Write down what this process noticed and end every lease that is over; return how many were."""
+        await self.flush()
+        total = 0
+        while (gone := await self.sweep()) > 0:
+            total += gone
+        return total
+
+    async def heartbeat(self) -> dict[str, Any]:
+        """Return how presence is looked after: times, and how many devices are here."""
+        settings = self._settings
+        with database_errors():
+            row = await repository.tally(self._pool, timedelta(seconds=settings.presence_outage_s))
+        return {
+            **dict(row),
+            "lease_s": settings.presence_lease_s,
+            "grace_s": settings.presence_grace_s,
+            "check_interval_s": settings.presence_beat_s,
+        }
+
     async def forget(self) -> int:
         """Drop old history; return how many rows."""
         age = timedelta(days=self._settings.presence_history_days)

@@ -56,6 +56,29 @@ async def test_comings_and_goings_can_be_asked_for(fleet):
     assert [one["reason"] for one in older["history"]] == ["poll"]
 
 
+async def test_the_heartbeat_says_who_is_here_and_can_be_looked_at_at_once(fleet):
+    nobody = (await fleet.get("/admin/heartbeat")).json()
+    here_, gone = [await fleet.add() for _ in range(2)]
+    await here(fleet, gone)
+    await fleet.pass_time(200)
+    await here(fleet, here_)
+    await fleet.pass_time(101)
+    await fleet.add()
+    before = (await fleet.get("/admin/heartbeat", role="viewer")).json()
+    refused = await fleet.ask("POST", "/admin/heartbeat/check", role="viewer")
+    looked = (await fleet.ask("POST", "/admin/heartbeat/check", role="operator")).json()
+
+    def counts(told):
+        return [told[name] for name in ("online", "offline", "never_seen")]
+
+    assert counts(nobody) == [0, 0, 0]
+    assert (before["lease_s"], before["grace_s"], counts(before)) == (300, 90, [2, 1, 1])
+    assert refused.status_code == 403
+    assert (looked["went_offline"], counts(looked["heartbeat"])) == (1, [1, 2, 1])
+    assert looked["heartbeat"]["is_attended"]
+    assert looked["heartbeat"]["last_check_at"] >= before["last_check_at"]
+
+
 async def test_a_broken_connection_counts_after_a_grace_unless_the_device_comes_back(fleet):
     returning, lost = await fleet.add(), await fleet.add()
     epochs = [await fleet.presence.opened(device.uuid) for device in (returning, lost)]
