@@ -2,7 +2,8 @@
 
 CREATE TABLE agent_updates (
     id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    device_uuid  uuid NOT NULL REFERENCES fleet_devices ON DELETE CASCADE,
+    -- A device that was announced gets its own uuid when it comes.
+    device_uuid  uuid NOT NULL REFERENCES fleet_devices ON DELETE CASCADE ON UPDATE CASCADE,
     -- Three numbers, or latest: what that turned out to be stands in `found_version`.
     version      text NOT NULL CHECK (length(version) BETWEEN 1 AND 64),
     found_version text NOT NULL DEFAULT '',

@@ -9,6 +9,9 @@ from device_cloud import Device, build, code_of, served
 from iotistic.control.access.addresses import ClientAddresses
 from iotistic.control.access.model import ROLE_PERMISSIONS, ApiKeyPrincipal, Role
 from iotistic.control.access.rules import Gate, install_gate
+from iotistic.control.agentupdates.routes import agent_update_router
+from iotistic.control.agentupdates.service import AgentUpdates
+from iotistic.control.agentupdates.settings import AgentUpdateSettings
 from iotistic.control.audit.trail import AuditTrail
 from iotistic.control.devices.fleet_routes import fleet_router
 from iotistic.control.devices.lifecycle import Lifecycle
@@ -18,6 +21,7 @@ from iotistic.control.provisioning.certificates import DeviceCertificates
 from iotistic.control.provisioning.fleet_routes import arrival_router
 from iotistic.control.provisioning.registration import FixedPlan
 from iotistic.control.provisioning.revoking import EmergencyRevocation
+from iotistic.control.states.operator_routes import target_router
 from iotistic.control.why.records import DecisionRecords
 from iotistic.kernel.web.attempts import FailedAttempts
 
@@ -49,6 +53,9 @@ def site(pool, *, limit=-1):
     announcing = Announcing(pool, plan, trail=trail, decisions=decisions)
     revocation = EmergencyRevocation(pool, DeviceCertificates(None), trail=trail, decisions=decisions)
     cloud.app.include_router(arrival_router(pool, announcing, revocation), prefix="/api/v1")
+    updates = AgentUpdates(pool, AgentUpdateSettings(), clock=cloud.clock)
+    for router in (target_router(cloud.states), agent_update_router(updates)):
+        cloud.app.include_router(router, prefix="/api/v1")
     cloud.app.include_router(fleet_router(pool, Lifecycle(pool, trail=trail)), prefix="/api/v1")
     return cloud
 
@@ -108,6 +115,36 @@ async def test_the_device_with_that_mac_takes_over_the_row_and_what_was_made_for
     assert await cloud.count("fleet_devices") == await cloud.count("device_presence") == 1
     assert (await device.poll()).status_code == 200
     assert (await ask(cloud, "GET", f"/devices/{made['uuid']}")).status_code == 404
+
+
+async def test_an_announced_device_is_looked_at_given_a_target_and_begins_with_it(cloud):
+    """Its target routes answered 404 until it had registered."""
+    made, untouched = await announced(cloud, macAddress=MAC), await announced(cloud)
+    path = f"/devices/{made['uuid']}"
+    before = await ask(cloud, "GET", f"{path}/target-state")
+    history = await ask(cloud, "GET", f"{path}/target-state/history")
+    wanted = {"apps": {}, "config": {"logging": {"level": "debug"}}}
+    put = await ask(cloud, "PUT", f"{path}/target-state", wanted)
+    deployed = await ask(cloud, "POST", f"{path}/deploy", {"expected_version": 1})
+    ordered = await ask(cloud, "POST", f"{path}/update-agent", {"version": "1.4.2"})
+    await ask(cloud, "PUT", f"{path}/target-state", {"apps": {}, "config": {}})
+    device = Device(cloud, await cloud.key())
+    await device.provision()
+    polled = (await device.poll()).json()[device.uuid]
+    waiting = (await ask(cloud, "GET", f"/devices/{device.uuid}/target-state")).json()
+    order = await device.get(f"/device/{device.uuid}/agent-update")
+    stranger = await ask(cloud, "PUT", f"/devices/{uuids.uuid4()}/target-state", wanted)
+
+    assert (before.json()["version"], before.json()["needs_deployment"], history.json()["items"]) == (
+        1,
+        False,
+        [],
+    )
+    assert [answer.status_code for answer in (put, deployed, ordered, stranger)] == [200, 200, 202, 404]
+    assert (polled["config"], polled["version"]) == (wanted["config"], 2)
+    assert (waiting["needs_deployment"], order.json()["version"]) == (True, "1.4.2")
+    assert await cloud.count("device_targets") == 1
+    assert (await ask(cloud, "GET", f"/devices/{untouched['uuid']}/target-state")).status_code == 200
 
 
 async def test_the_device_with_that_uuid_takes_over_the_row(cloud):

@@ -49,6 +49,14 @@ async def find(db: Database, uuid: str, *, for_update: bool = False) -> Standing
     )
 
 
+async def is_device(db: Database, uuid: str) -> bool:
+    """Whether there is such a device; in a transaction it stays until that ends."""
+    found = await db.fetchval(
+        "SELECT true FROM fleet_devices WHERE uuid = $1::text::uuid FOR KEY SHARE", uuid
+    )
+    return bool(found)
+
+
 async def begin(db: Database, uuid: str, target: Target) -> None:
     """Keep a first target; one that stands stays."""
     await db.execute(

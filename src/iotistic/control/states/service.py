@@ -177,6 +177,9 @@ class StateService:
         """Return a device's target and what waits. Raises DeviceUnknown."""
         with database_errors():
             found = await repository.find(self._pool, uuid)
+            if found is None and await repository.is_device(self._pool, uuid):
+                # Announced, and nobody has said anything about it yet: it is looked at without being made.
+                return Standing(target=_FIRST, draft=None, drafted_at=None, drafted_by=None)
         if found is None:
             raise DeviceUnknown(uuid=uuid)
         return found
@@ -331,6 +334,9 @@ class StateService:
 
     async def _locked(self, db: Database, uuid: str) -> Standing:
         standing = await repository.find(db, uuid, for_update=True)
+        if standing is None and await repository.is_device(db, uuid):
+            await repository.begin(db, uuid, first_target(self._clock()))
+            standing = await repository.find(db, uuid, for_update=True)
         if standing is None:
             raise DeviceUnknown(uuid=uuid)
         return standing
