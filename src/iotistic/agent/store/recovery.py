@@ -30,12 +30,14 @@ DELETE FROM outbox
 WHERE id <= coalesce((SELECT min(before) FROM outbox_epochs), (SELECT max(id) FROM outbox))"""
 """Messages whose stamps are not known any more."""
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_UNKNOWN_FORMAT = "unsupported file format"
+"""What SQLite says, under its code for errors in SQL, of a header whose number of the format is damaged."""
 _PRIMARY = 0xFF
 
 
 def is_corrupt(exc: sqlite3.Error) -> bool:
     """Say whether an error means that the file is not a whole database."""
-    return _code(exc) in _CORRUPT
+    return _code(exc) in _CORRUPT or str(exc) == _UNKNOWN_FORMAT
 
 
 def is_busy(exc: sqlite3.Error) -> bool:
