@@ -195,7 +195,7 @@ async def damaged(path, damage):
 DAMAGES = {
     "garbage": lambda content: b"not a database at all" * 100,
     "no header": lambda content: bytes(100) + content[100:],
-    "a format of another world": lambda content: content[:44] + b"\xff" + content[45:],
+    "a format of another world": lambda content: content[:47] + b"\xff" + content[48:],
     "half": lambda content: content[: len(content) // 2],
     "one page": lambda content: content[:1024],
     "a page of zeros in the middle": lambda content: (
