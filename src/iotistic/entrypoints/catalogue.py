@@ -5,7 +5,8 @@ argument parser and the table renderer take to load.
 """
 
 from dataclasses import dataclass
-from importlib import metadata
+
+import iotistic
 
 _COMMANDS = "iotistic.entrypoints.commands"
 
@@ -78,7 +79,7 @@ EXIT_CODES: dict[int, str] = {
 
 def version() -> str:
     """Return the installed version."""
-    return metadata.version("iotistic")
+    return iotistic.__version__
 
 
 def overview() -> str:

@@ -22,7 +22,8 @@ from double_provisioning import PROVISIONING_KEY, ProvisioningDouble
 from tests.integration.agent.cloud_double import CloudDouble
 
 from iotistic.agent.updating.launching import versions_folder
-from iotistic.agent.updating.release import describe_release, description_name, sign_release
+from iotistic.agent.updating.release import describe_release, description_name
+from iotistic.agent.updating.signing import sign_release
 from iotistic.agent.updating.standing import Chosen, Standing, load, save
 from iotistic.kernel.process import pick_port
 

@@ -17,7 +17,7 @@ from iotistic.agent.provisioning.certificate import CloudCertificates, certifica
 from iotistic.agent.provisioning.model import address_of
 from iotistic.agent.provisioning.renewal import CertificateKeeper
 from iotistic.agent.store.store import Store
-from iotistic.contracts.provisioning.certificates import read_term
+from iotistic.contracts.provisioning.fitting import read_term
 from iotistic.contracts.provisioning.keys import is_for, make_key, read_key
 
 DAY_S = 86_400

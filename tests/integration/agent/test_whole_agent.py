@@ -44,8 +44,11 @@ QUICK = {
 
 # What a person, a start or a rare deed needs, and an agent at rest does not: each is megabytes of a small device.
 NOT_AT_REST = (
+    "cryptography.hazmat.primitives.serialization",
+    "cryptography.x509",
     "cyclopts",
     "frozenlist._frozenlist",
+    "importlib.metadata",
     "iotistic.agent.engines.k3s.engine",
     "msgspec",
     "numpy",

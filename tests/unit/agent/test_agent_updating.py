@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from iotistic.agent.updating.deciding import due_at, is_here, read_window
 from iotistic.agent.updating.errors import ReleaseInvalid, ReleaseUntrusted, UpdateNotSetUp, UpdateOlder
 from iotistic.agent.updating.launching import choose
-from iotistic.agent.updating.release import describe_release, read_release, sign_release
+from iotistic.agent.updating.release import describe_release, read_release
+from iotistic.agent.updating.signing import sign_release
 from iotistic.agent.updating.standing import Chosen, Standing, load, save
 from iotistic.contracts.agent_updates import UpdateOrder
 

@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from iotistic.contracts.provisioning.certificates import (
     CertificateUnfit,
     NextCertificate,
-    check_fits,
-    join_authorities,
     read_certificate_request,
     read_next_certificate,
-    read_term,
 )
 from iotistic.contracts.provisioning.fields import ProvisioningInvalid
+from iotistic.contracts.provisioning.fitting import check_fits, join_authorities, read_term
 from iotistic.contracts.provisioning.keys import make_key, read_key
 
 UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"

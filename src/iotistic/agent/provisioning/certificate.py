@@ -10,6 +10,7 @@ from iotistic.agent.store.device import Identity
 from iotistic.agent.store.endpoints import MetadataStore
 from iotistic.contracts.provisioning.certificates import (
     NextCertificate,
+    Term,
     certificate_path,
     read_next_certificate,
 )
@@ -53,6 +54,16 @@ class Renewal:
     refused_at: float | None = None
     taken_at: float | None = None
     """When this certificate took the place of another."""
+    begins_at: float | None = None
+    ends_at: float | None = None
+    """The certificate's term, None until somebody has looked into it."""
+
+    @property
+    def term(self) -> Term | None:
+        """The certificate's term, as far as it is known."""
+        if self.begins_at is None or self.ends_at is None:
+            return None
+        return Term(self.begins_at, self.ends_at)
 
 
 class RenewalStore:
@@ -72,6 +83,8 @@ class RenewalStore:
                 str(fields.get("next_key", "")),
                 _time(fields.get("refused_at")),
                 _time(fields.get("taken_at")),
+                _time(fields.get("begins_at")),
+                _time(fields.get("ends_at")),
             )
         except (TypeError, ValueError):
             return fresh

@@ -1,7 +1,7 @@
 """The routes of the cloud by which a device becomes known, and its refusals as this room's errors.
 
 A refusal is believed only in the cloud's own words (JSON with a reason): a proxy's or a hotel's error page is
-an answer from somebody else, and passes.
+an answer from somebody else, and passes. What seals a registration is loaded by the one that a device makes.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,9 +17,8 @@ from iotistic.agent.provisioning.errors import (
     Refusal,
 )
 from iotistic.contracts.provisioning import answers, requests
-from iotistic.contracts.provisioning.envelope import Addressed, read_cloud_key, seal
+from iotistic.contracts.provisioning.challenges import Challenge
 from iotistic.contracts.provisioning.fields import ProvisioningInvalid
-from iotistic.contracts.provisioning.keys import Challenge
 from iotistic.kernel.errors import IotisticError
 
 T = TypeVar("T")
@@ -59,16 +58,18 @@ class Door:
         self, request: requests.RegisterRequest, idempotency_key: str
     ) -> answers.RegisterAnswer:
         """Ask to be known. Raises DeviceTaken when a device of this uuid is, and what passes as link errors."""
+        from iotistic.contracts.provisioning import envelope  # noqa: PLC0415  megabytes, needed once in a life
+
         key = _understood(
             answers.read_cloud_key, await self._post(requests.KEY_EXCHANGE_V2, {"uuid": self._uuid})
         )
-        addressed = Addressed(key.key_id, self._uuid)
+        addressed = envelope.Addressed(key.key_id, self._uuid)
         try:
-            envelope = seal(request.write(), read_cloud_key(key.public_key), addressed)
+            sealed = envelope.seal(request.write(), envelope.read_cloud_key(key.public_key), addressed)
         except ProvisioningInvalid as exc:
             raise CloudUnintelligible(exc.message) from exc
         headers = {requests.IDEMPOTENCY_HEADER: idempotency_key}
-        document = await self._post(requests.REGISTER_V2, envelope, headers)
+        document = await self._post(requests.REGISTER_V2, sealed, headers)
         return _understood(lambda answer: answers.read_register_answer(answer, self._uuid), document)
 
     async def challenge(self, api_key: str, idempotency_key: str) -> Challenge | None:

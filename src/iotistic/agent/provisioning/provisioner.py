@@ -14,7 +14,6 @@ import structlog
 
 from iotistic.agent.link.pacing import Pace
 from iotistic.agent.link.transport import CloudAddress, CloudTransport
-from iotistic.agent.provisioning.becoming import Becoming
 from iotistic.agent.provisioning.certificate import RENEWAL
 from iotistic.agent.provisioning.door import Door
 from iotistic.agent.provisioning.errors import REFUSALS, AlreadyProvisioned, DiskNotKept, RequestInvalid
@@ -191,6 +190,9 @@ class Provisioner:
 
     async def _attempt(self) -> None:
         """Try once, and note how it went."""
+        # Keys and X.509 with it: 3 MB that a device which is known does without from its next start on.
+        from iotistic.agent.provisioning.becoming import Becoming  # noqa: PLC0415
+
         becoming = Becoming(
             self._store.device,
             self._progress_store,

@@ -9,6 +9,9 @@ Invariants:
 - Nothing new is asked for unless the disk takes writes.
 - Neither a clock that is wrong, nor a cloud whose certificates are of no use, has us ask more than once a day
   (a sixth of its life, for a certificate that is good for less than six days).
+
+Keys and X.509 are loaded by the functions that need them: until a renewal is due, which is for months, an agent
+knows the term of its certificate from the disk and does without those 3 MB.
 """
 
 import asyncio
@@ -37,12 +40,8 @@ from iotistic.contracts.provisioning.certificates import (
     CertificateUnfit,
     NextCertificate,
     Term,
-    check_fits,
-    join_authorities,
-    read_term,
 )
 from iotistic.contracts.provisioning.fields import ProvisioningInvalid
-from iotistic.contracts.provisioning.keys import make_csr, make_key
 from iotistic.kernel.errors import IotisticError, Unavailable
 
 log = structlog.get_logger()
@@ -75,7 +74,7 @@ class CertificateKeeper:
         self._kept, self._renewal = RenewalStore(store.metadata), renewal
         self._clock, self._chance, self._adopted = clock, chance, adopted
         self._makes_keys = makes_keys
-        self._term = _term_of(identity)
+        self._term = renewal.term
         self._pace = Pace(f"{identity.uuid} certificate", self._rest_s)
 
     @classmethod
@@ -91,7 +90,7 @@ class CertificateKeeper:
     ) -> Self:
         """Return it as it was left; with `makes_keys`, each certificate gets a key of its own. Raises StoreUnavailable."""
         identity = await store.device.load()
-        renewal = await RenewalStore(store.metadata).load(certificate_of(identity))
+        renewal = await _with_term(RenewalStore(store.metadata), identity)
         return cls(
             store,
             service,
@@ -136,6 +135,9 @@ class CertificateKeeper:
     async def _renew(self) -> None:
         if not self._store.database.is_kept:
             raise DiskNotKept
+        from iotistic.contracts.provisioning.fitting import check_fits  # noqa: PLC0415
+        from iotistic.contracts.provisioning.keys import make_csr  # noqa: PLC0415
+
         key = await self._next_key()
         csr = make_csr(key, self._identity.uuid)
         # Kept even if nothing new is in it: a disk that fails, fails before anything is asked for.
@@ -147,7 +149,7 @@ class CertificateKeeper:
         term = check_fits(given.certificate, key, self._identity.uuid, now)
         changes = self._changes(given, key, now)
         self._identity = await self._store.device.change(**changes)
-        self._term, self._renewal = term, Renewal(fingerprint(given.certificate), taken_at=now)
+        self._term, self._renewal = term, _taken(given, term, now)
         log.info("certificate.renewed", ends_at=term.ends_at)
         self._adopted(self._identity)
         await self._keep(self._renewal)
@@ -158,6 +160,8 @@ class CertificateKeeper:
         """Return the private key of the next certificate; a new one is on the disk first."""
         if not self._makes_keys:
             return self._identity.private_key
+        from iotistic.contracts.provisioning.keys import make_key  # noqa: PLC0415
+
         if not self._renewal.next_key:
             await self._keep(replace(self._renewal, next_key=make_key()))
         return self._renewal.next_key
@@ -168,6 +172,8 @@ class CertificateKeeper:
         Where the broker is checked against certificates of its own, those that came are believed too: the ones
         before may still be in use.
         """
+        from iotistic.contracts.provisioning.fitting import join_authorities  # noqa: PLC0415
+
         changes = with_certificate(self._identity, given.certificate)
         config = changes["mqtt_broker_config"]
         if given.ca_cert and (known := config.get(_CA)):
@@ -201,13 +207,29 @@ class CertificateKeeper:
         return max(_SHORTEST_REST_S, min(_DAY_S, life_s / _LOOKS_IN_A_LIFE))
 
 
-def _term_of(identity: Identity) -> Term | None:
+async def _with_term(kept: RenewalStore, identity: Identity) -> Renewal:
+    """Return how far the renewal came, with the certificate's term, which is looked for once."""
     certificate = certificate_of(identity)
+    renewal = await kept.load(certificate)
+    if renewal.term is not None or not certificate:
+        return renewal
+    from iotistic.contracts.provisioning.fitting import read_term  # noqa: PLC0415
+
     try:
-        return read_term(certificate) if certificate else None
+        term = read_term(certificate)
     except CertificateUnfit as exc:
         log.warning("certificate.unreadable", reason=exc.message)
-        return None
+        return renewal
+    renewal = replace(renewal, begins_at=term.begins_at, ends_at=term.ends_at)
+    with contextlib.suppress(StoreUnavailable):  # then it is looked for again
+        await kept.save(renewal)
+    return renewal
+
+
+def _taken(given: NextCertificate, term: Term, now: float) -> Renewal:
+    return Renewal(
+        fingerprint(given.certificate), taken_at=now, begins_at=term.begins_at, ends_at=term.ends_at
+    )
 
 
 def _left(term: Term, now: float) -> float:

@@ -5,11 +5,9 @@
     iotistic-agent-latest.json      the same, of the newest one
     *.whl                           the agent and everything that it needs, for every kind of device
 
-The signature says which files belong to which version; where they lie does not matter.
+The signature (see signing) says which files belong to which version; where they lie does not matter.
 """
 
-import base64
-import binascii
 import hashlib
 import json
 import re
@@ -17,17 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-
-from iotistic.agent.updating.errors import ReleaseInvalid, ReleaseUntrusted, UpdateNotSetUp
+from iotistic.agent.updating.errors import ReleaseInvalid, ReleaseUntrusted
 from iotistic.contracts.agent_updates import LATEST, VERSION
 from iotistic.contracts.reading import Fault, Fields, text, whole
 
 MOST_DESCRIPTION = 256 * 1024
 _MOST_FILE, _MOST_FILES, _MOST_ALL = 128 << 20, 500, 512 << 20
-_PURPOSE = b"iotistic-agent-release\n"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}\.whl")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TAGS = 3
@@ -61,12 +54,10 @@ def description_name(version: str) -> str:
 
 def read_release(wanted: str, description: bytes, signature: bytes, key_pem: str) -> Release:
     """Return what is signed. Raises UpdateNotSetUp, ReleaseUntrusted, ReleaseInvalid."""
-    key = _public_key(key_pem)
-    try:
-        key.verify(base64.b64decode(signature, validate=False), _PURPOSE + description)
-    except (InvalidSignature, binascii.Error, ValueError) as exc:
-        hint = "compare AGENT_UPDATE_KEY with the key that the release was signed with"
-        raise ReleaseUntrusted(f"the description of {wanted} is not signed with the key", hint=hint) from exc
+    # Signatures take megabytes, and an agent meets one when it is updated.
+    from iotistic.agent.updating.signing import check_signature  # noqa: PLC0415
+
+    check_signature(wanted, description, signature, key_pem)
     release = _described(description)
     if wanted not in {LATEST, release.version}:
         raise ReleaseUntrusted(f"what is signed as {wanted} describes {release.version}")
@@ -84,29 +75,6 @@ def describe_release(folder: Path, version: str) -> bytes:
     if not any(str(one["name"]).startswith(f"iotistic-{version}-") for one in files):
         raise ReleaseInvalid(f"there is no wheel of iotistic {version} in {folder}")
     return description
-
-
-def sign_release(description: bytes, key_pem: bytes) -> bytes:
-    """Return the signature of a description. Raises ReleaseInvalid for a key that is none."""
-    try:
-        key = load_pem_private_key(key_pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-        raise ReleaseInvalid("the private key cannot be read") from exc
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ReleaseInvalid(
-            "the private key is not of Ed25519", hint="openssl genpkey -algorithm ed25519 -out key.pem"
-        )
-    return base64.b64encode(key.sign(_PURPOSE + description)) + b"\n"
-
-
-def _public_key(pem: str) -> Ed25519PublicKey:
-    try:
-        key = load_pem_public_key(pem.encode())
-    except (ValueError, UnsupportedAlgorithm) as exc:
-        raise UpdateNotSetUp("AGENT_UPDATE_KEY is no public key in PEM") from exc
-    if not isinstance(key, Ed25519PublicKey):
-        raise UpdateNotSetUp("AGENT_UPDATE_KEY is no key of Ed25519")
-    return key
 
 
 def _described(description: bytes) -> Release:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from iotistic.contracts.provisioning.challenges import Challenge, read_challenge
 from iotistic.contracts.provisioning.fields import Fields, write_time
-from iotistic.contracts.provisioning.keys import Challenge, read_challenge
 
 _MOST_PEM = 64 * 1024
 _MOST_PORT = 65535

@@ -1,13 +1,12 @@
 """Key pairs of devices: what is accepted, signing requests, and the proof that a key is in a device's hands.
 
 A proof is a signature of `uuid:challenge`: Ed25519, or ECDSA on P-256 with SHA-256 (DER), in base64. A
-challenge is 32 random bytes, good for one use.
+challenge is 32 random bytes, good for one use; both are in `challenges`.
 """
 
 import base64
 import binascii
 import secrets
-from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -15,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from iotistic.contracts.provisioning.fields import Fields, ProvisioningInvalid
+from iotistic.contracts.provisioning.challenges import Challenge, Proof
+from iotistic.contracts.provisioning.fields import ProvisioningInvalid
 
 CHALLENGE_LIVES_S = 300.0
 
@@ -36,22 +36,6 @@ class ProofInvalid(ProvisioningInvalid):
     """The signature does not prove that the device has the key."""
 
     code = "provisioning.proof_invalid"
-
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """What is to be signed, and until when (seconds since 1970, None when that was not said)."""
-
-    text: str
-    expires_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """A signed challenge."""
-
-    challenge: str
-    signature: str
 
 
 def make_key() -> str:
@@ -131,11 +115,6 @@ def make_challenge(now: float) -> Challenge:
     """Return a challenge that nobody could foresee."""
     text = base64.urlsafe_b64encode(secrets.token_bytes(_CHALLENGE_BYTES)).rstrip(b"=").decode()
     return Challenge(text, now + CHALLENGE_LIVES_S)
-
-
-def read_challenge(fields: Fields) -> Challenge:
-    """Read `challenge` and `expiresAt`; an empty text means that there is none."""
-    return Challenge(fields.maybe("challenge", most=512), fields.time_if_any("expiresAt", "expires_at"))
 
 
 def prove(private_key: str, uuid: str, challenge: str) -> Proof:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from iotistic.contracts.provisioning.challenges import Proof
 from iotistic.contracts.provisioning.fields import Fields
-from iotistic.contracts.provisioning.keys import Proof
 
 _MOST_NAME = 255
 _MOST_SECRET = 1024

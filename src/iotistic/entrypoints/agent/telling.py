@@ -8,8 +8,10 @@ import pickle
 from dataclasses import dataclass, field
 from typing import Any
 
+import iotistic
 from iotistic.entrypoints.agent.engine_kind import EngineKind
 from iotistic.entrypoints.agent.settings import AgentProcessSettings
+from iotistic.entrypoints.catalogue import version
 from iotistic.kernel.settings import SettingsInvalid, load_settings
 from iotistic.kernel.settings_words import ByteSize, SecretStr
 
@@ -21,6 +23,8 @@ class Told:
     values: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     secrets: dict[str, str] = field(default_factory=dict[str, str], repr=False)
     said: frozenset[str] = frozenset()
+    version: str = ""
+    """Of the agent: what looks it up is not to stay in memory either."""
     fault: str = ""
     faults: dict[str, Any] = field(default_factory=dict[str, Any])
 
@@ -36,7 +40,7 @@ def tell(engine: EngineKind | None) -> bytes:
         name: value.get_secret_value() for name, value in found.items() if isinstance(value, SecretStr)
     }
     values = {name: _plain(value) for name, value in found.items() if name not in secrets}
-    return pickle.dumps(Told(values, secrets, frozenset(read.model_fields_set)))
+    return pickle.dumps(Told(values, secrets, frozenset(read.model_fields_set), version()))
 
 
 def hold(sent: bytes) -> AgentProcessSettings:
@@ -44,6 +48,7 @@ def hold(sent: bytes) -> AgentProcessSettings:
     told: Told = pickle.loads(sent)  # noqa: S301  our own child wrote it
     if told.fault:
         raise SettingsInvalid(told.fault, **told.faults)
+    iotistic.__version__ = told.version
     secrets = {name: SecretStr(text) for name, text in told.secrets.items()}
     return AgentProcessSettings.model_construct(set(told.said), **told.values, **secrets)
 

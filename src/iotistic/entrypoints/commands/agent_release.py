@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from iotistic.agent.updating.errors import ReleaseInvalid
-from iotistic.agent.updating.release import describe_release, description_name, sign_release
+from iotistic.agent.updating.release import describe_release, description_name
+from iotistic.agent.updating.signing import sign_release
 from iotistic.contracts.agent_updates import LATEST
 from iotistic.entrypoints.commands.options import AsJson
 from iotistic.kernel.files import PUBLIC, write_atomic
