@@ -10,6 +10,7 @@ others have found.
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -32,6 +33,18 @@ class ForecastWish:
         return {"config": {SECTION: {FIELD: told}}}
 
 
+def without_file(config: object) -> object:
+    """Return a target's `config` with a digest in place of a forecaster's file, as devices tell it: 27 KiB less."""
+    document = _mapping(config)
+    section = _mapping(document.get(SECTION))
+    wish = _mapping(section.get(FIELD))
+    file = wish.get("file")
+    if not isinstance(file, str):
+        return config
+    digest = hashlib.sha256(file.encode("utf-8", "replace")).hexdigest()
+    return {**document, SECTION: {**section, FIELD: {**wish, "file": f"sha256:{digest}"}}}
+
+
 def read_forecast(value: object) -> ForecastWish:
     """Read the field of a target; ValueError says what it is to be. The file is for `Forecaster.load` to check."""
     if not isinstance(value, dict) or not {"file"} <= value.keys() <= {"file", "weight"}:
@@ -50,3 +63,7 @@ def _decoded(value: object) -> bytes:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as exc:
         raise ValueError('has a "file" that is not base64') from exc
+
+
+def _mapping(given: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", given) if isinstance(given, Mapping) else {}

@@ -225,7 +225,7 @@ async def test_what_an_agent_finds_is_stored_alerts_and_is_judged_and_learned_ag
 
 async def test_a_forecaster_that_a_device_cannot_use_is_known_to_everybody(place, authority):
     host, people = place
-    good = ForecastWish(pack(made_weights(), {}, authority.sign), 0.5).write()
+    good = ForecastWish(pack(made_weights(32), {}, authority.sign), 0.5).write()
     async with host.agent():
         uuid = await host.device()
         state = f"/devices/{uuid}/current-state"
@@ -240,5 +240,6 @@ async def test_a_forecaster_that_a_device_cannot_use_is_known_to_everybody(place
     assert before["state"]["anomaly_detection"] == {"state": "on", "forecaster": "none"}
     assert after["state"]["anomaly_detection"]["forecaster"] == "anomalies.numpy_missing"
     assert "extra `forecast`" in after["state"]["anomaly_detection"]["forecaster_reason"]
+    assert len(json.dumps(after)) < 10_000 < len(json.dumps(good))
     assert beside.startswith("without forecasts: numpy")
     assert "[anomalies.numpy_missing]" in beside

@@ -13,6 +13,7 @@ from iotistic.contracts.forecasts import (
     SECTION,
     ForecastWish,
     read_forecast,
+    without_file,
 )
 from iotistic.detection import constants, forecaster
 from iotistic.pki.ca import CertificateAuthority
@@ -61,3 +62,20 @@ def test_the_key_is_that_of_the_certificate_that_a_device_trusts():
 def test_what_is_no_certificate_is_refused(pem):
     with pytest.raises(TrustInvalid):
         verify_key(pem)
+
+
+def test_devices_tell_a_digest_instead_of_the_file_and_leave_the_rest_as_it_is():
+    config = ForecastWish(b"weights" * 4000, 0.5).write()["config"]
+    config["anomalyDetection"]["enabled"] = True
+    told = without_file(config)["anomalyDetection"]
+
+    assert told == {"enabled": True, "forecaster": {"file": told["forecaster"]["file"], "weight": 0.5}}
+    assert told["forecaster"]["file"].startswith("sha256:")
+    assert len(config["anomalyDetection"]["forecaster"]["file"]) > 30_000
+
+
+@pytest.mark.parametrize(
+    "config", [None, [], {}, {"anomalyDetection": 1}, {"anomalyDetection": {"forecaster": []}}]
+)
+def test_a_configuration_without_a_file_is_told_as_it_is(config):
+    assert without_file(config) is config

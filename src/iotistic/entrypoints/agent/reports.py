@@ -15,6 +15,7 @@ from iotistic.agent.reconcile.record import Record
 from iotistic.agent.reporting.chronicle import Chronicle, describe_facts
 from iotistic.agent.reporting.machine import describe_interfaces, describe_machine, local_ip
 from iotistic.agent.reporting.services import describe_apps
+from iotistic.contracts.forecasts import without_file
 from iotistic.entrypoints.catalogue import version
 from iotistic.planning.facts import Facts
 
@@ -55,7 +56,7 @@ class DeviceReport:
             "apps": self.apps(),
             "is_online": True,
             "version": wanted.get("version", 0),
-            "config": wanted.get("config") or {},
+            "config": without_file(wanted.get("config") or {}),
             "os_version": os_version(),
             "agent_version": version(),
             "local_ip": local_ip(machine.interfaces),
