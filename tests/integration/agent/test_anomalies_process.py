@@ -151,7 +151,7 @@ async def world(tmp_path):
         yield World(tmp_path, double)
 
 
-@pytest.mark.parametrize("pattern", ["spike", "drop", "drift"])
+@pytest.mark.parametrize("pattern", ["drop", "drift"])
 async def test_what_is_injected_is_found_and_reaches_the_cloud(world, pattern):
     async with world.agent(SIMULATION_MODE="true", SIMULATION_CONFIG=simulated(pattern)):
         await world.learned()
