@@ -16,7 +16,7 @@ from iotistic.kernel.errors import NotFound
 from iotistic.kernel.web.auth import BearerAuth, LocalOnly, Public
 from iotistic.kernel.web.health import Check, Readiness, health_router
 from iotistic.kernel.web.middleware import RequestMiddleware
-from iotistic.kernel.web.problems import PROBLEM_RESPONSES, install_problem_handlers
+from iotistic.kernel.web.problems import PROBLEM_RESPONSES, describe_problems, install_problem_handlers
 
 T = TypeVar("T")
 
@@ -76,6 +76,8 @@ def _add_metrics(app: FastAPI, access: BearerAuth | LocalOnly, registry: Collect
 
 
 def _add_description(app: FastAPI) -> None:
+    described = app.openapi
+    app.openapi = lambda: describe_problems(described())
     open_to_all = [Depends(Public("the description holds no data"))]
 
     @app.get("/openapi.json", dependencies=open_to_all, include_in_schema=False)
