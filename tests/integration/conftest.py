@@ -24,6 +24,7 @@ from timescale_fixtures import (  # noqa: F401 - fixtures for all
     timescale_admin,
     timescale_template,
 )
+from washed_databases import WashedDatabases
 
 from iotistic.kernel.home import Home
 from iotistic.kernel.postgres.dsn import Dsn
@@ -94,13 +95,21 @@ def empty_database(postgres_runner, postgres_admin, postgres) -> Dsn:
     yield from fresh_database(postgres_runner, postgres_admin, postgres, "template0")
 
 
+@pytest.fixture(scope="session")
+def washed_databases(postgres_runner, postgres_admin, postgres, template_database) -> WashedDatabases:
+    """Copies that are emptied between tests."""
+    databases = WashedDatabases(postgres_runner, postgres_admin, postgres, template_database)
+    yield databases
+    databases.close()
+
+
 @pytest.fixture
 def database(request, postgres_runner, readings_store) -> Dsn:  # noqa: F811 - the imported fixture
     # Asked for by name: a plain test starts no TimescaleDB.
-    names = {
-        "plain": ("postgres_admin", "postgres", "template_database"),
-        "timescale": ("timescale_admin", "timescale", "timescale_template"),
-    }[readings_store]
+    if readings_store == "plain":
+        yield from request.getfixturevalue("washed_databases").lend()
+        return
+    names = ("timescale_admin", "timescale", "timescale_template")
     yield from fresh_database(postgres_runner, *map(request.getfixturevalue, names))
 
 

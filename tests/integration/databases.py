@@ -49,8 +49,19 @@ def migrated_database(loop_runner, admin, server) -> str:
 
 def fresh_database(loop_runner, admin, server, template):
     """Yield the address of a copy of `template`, and drop it."""
+    name = loop_runner.run(copied_database(admin, template))
+    yield server.with_database(name)
+    loop_runner.run(dropped_database(admin, name))
+
+
+async def copied_database(admin, template) -> str:
+    """Make a copy of `template` and return its name."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     # Copied as files: written through the log, as is the default, a copy of many small tables takes six times as long.
-    loop_runner.run(admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
-    yield server.with_database(name)
-    loop_runner.run(admin.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    return name
+
+
+async def dropped_database(admin, name) -> None:
+    """Drop a database, whoever is connected to it."""
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
