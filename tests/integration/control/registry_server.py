@@ -27,6 +27,7 @@ from iotistic.kernel.process import die_with_parent, pick_port
 USERNAME, PASSWORD = "device", "of-the-test"
 _BCRYPT = "$2b$05$A1zuC6t.MwtvwGkyEaiVH..hSbM18/jhddyol9zVfzg5B3O3JdGGe"
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _CONFIG = """
 version: 0.1
 log: {{level: error}}
@@ -73,8 +74,24 @@ class RegistryServer:
             "config": self._blob(path, config, "application/vnd.docker.container.image.v1+json"),
             "layers": [self._blob(path, layer, "application/vnd.docker.image.rootfs.diff.tar.gzip")],
         }
+        return self._manifest(path, tag, manifest)
+
+    def push_for(self, path, tag, **machines):
+        """Keep an image for several kinds of machines, each with its content; return the digest of the list."""
+        manifests = [
+            {
+                "mediaType": _MANIFEST,
+                "digest": self.push(path, f"{tag}-{machine}", content),
+                "size": 1,
+                "platform": {"os": "linux", "architecture": machine},
+            }
+            for machine, content in machines.items()
+        ]
+        return self._manifest(path, tag, {"schemaVersion": 2, "mediaType": _LIST, "manifests": manifests})
+
+    def _manifest(self, path, tag, manifest):
         body = json.dumps(manifest).encode()
-        headers = {**self._headers, "Content-Type": _MANIFEST}
+        headers = {**self._headers, "Content-Type": manifest["mediaType"]}
         answer = httpx2.put(f"http://{self.host}/v2/{path}/manifests/{tag}", content=body, headers=headers)
         assert answer.status_code == 201, answer.text
         return f"sha256:{hashlib.sha256(body).hexdigest()}"

@@ -23,6 +23,10 @@ from iotistic.control.images.registries import Registries
 from iotistic.control.images.resolving import ImageResolver
 from iotistic.control.images.routes import registry_router
 from iotistic.control.images.settings import ImageSettings
+from iotistic.control.rollouts.routes import rollout_router
+from iotistic.control.rollouts.service import RolloutService
+from iotistic.control.rollouts.settings import RolloutSettings
+from iotistic.control.rollouts.signals import Surroundings as RolloutAround
 from iotistic.control.states.operator_routes import target_router
 from iotistic.control.templates.routes import target_template_router
 from iotistic.control.templates.service import TemplatedBeginnings, TemplateService
@@ -79,7 +83,11 @@ def routers(cloud, **settings):
     yield fleet_router(cloud.pool, Lifecycle(cloud.pool))
     yield why_router(WhyService(cloud.pool, WhySettings()))
     yield application_router(Applications(cloud.pool, **told))
-    yield target_template_router(TemplateService(cloud.pool, cloud.states, **told))
+    yield target_template_router(TemplateService(cloud.pool, cloud.states, **told), images)
+    yield rollout_router(
+        RolloutService(cloud.pool, RolloutAround(sizes=images), RolloutSettings(), clock=cloud.clock),
+        images,
+    )
 
 
 @contextlib.asynccontextmanager

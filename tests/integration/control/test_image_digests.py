@@ -92,6 +92,64 @@ async def test_a_server_may_be_set_to_resolve_and_a_deployment_not_to(pool, regi
     assert not_now["services"][0]["config"]["image"] == image
 
 
+async def test_app_edits_templates_and_rollouts_give_digests_too_where_they_deploy(desk, registry):
+    await desk.ask("PUT", f"/registries/{registry.host}", {"isPlain": True})
+    one, two = (registry.push("team/web", tag, tag * 9) for tag in ("1", "2"))
+    first, second = (f"{registry.host}/team/web:{tag}" for tag in ("1", "2"))
+    device = await desk.device()
+    path, now = f"/devices/{device.uuid}", {"deploy": True, "resolve": True}
+    added = await desk.ask("POST", f"{path}/apps", {"appId": 7, "services": [web(first)]}, **now)
+    changed = await desk.ask("PATCH", f"{path}/apps/7", {"services": [web(second)]}, **now)
+    waits = await desk.ask("PATCH", f"{path}/apps/7", {"services": [web(first)]}, resolve=True)
+    await desk.ask("POST", f"{path}/deploy/cancel")
+    template = {"name": "shop", "content": target_of(first)}
+    await desk.ask("POST", "/target-templates", template)
+    filled = await desk.ask("POST", "/target-templates/shop/apply", {"deviceUuid": device.uuid, **now})
+    rolled = {
+        "name": "next",
+        "change": {"kind": "image", "service": "s0", "image": second},
+        "selection": {"devices": [device.uuid]},
+        "resolve": True,
+    }
+    rollout = await desk.ask("POST", "/rollouts", rolled)
+
+    assert added.json()["inForce"]["services"][0]["config"]["image"] == f"{first}@{one}"
+    assert changed.json()["inForce"]["services"][0]["config"]["image"] == f"{second}@{two}"
+    assert waits.json()["app"]["services"][0]["config"]["image"] == first
+    assert images_in(filled.json()) == [f"{first}@{one}"]
+    assert rollout.status_code == 201, rollout.text
+    assert rollout.json()["change"]["image"] == f"{second}@{two}"
+
+
+def web(image):
+    return {"serviceName": "web", "image": image}
+
+
+async def test_a_preview_says_how_many_bytes_are_fetched_where_the_registry_is_known(desk, registry):
+    digest = registry.push_for("team/web", "1", amd64="x" * 5000, arm64="x" * 9000)
+    registry.push("team/db", "1", "y" * 100)
+    device = await desk.device()
+    await desk.ask("PUT", f"/devices/{device.uuid}/target-state", {"apps": {}, "config": {}})
+
+    async def preview(*images):
+        change = {"kind": "set", **target_of(*images)}
+        asked = {"change": change, "selection": {"devices": [device.uuid]}}
+        told = (await desk.ask("POST", "/rollouts/preview", asked)).json()
+        return [plan["bytesToFetch"] for plan in told["plans"].values()]
+
+    await desk.ask("POST", f"/devices/{device.uuid}/deploy/cancel")
+    several, small = f"{registry.host}/team/web:1", f"{registry.host}/team/db:1"
+    unknown = await preview(several)
+    await desk.ask("PUT", f"/registries/{registry.host}", {"isPlain": True})
+    largest, both = await preview(f"{several}@{digest}"), await preview(several, small)
+    gone = await preview(several, f"{registry.host}/team/none:1")
+
+    assert (unknown, gone) == ([None], [None])
+    # The content stands in the layer, and once more in the image's configuration.
+    assert 18_000 < largest[0] < 18_100
+    assert 200 < both[0] - largest[0] < 300
+
+
 async def test_a_password_is_shown_to_the_registry_and_to_nobody_else(desk, tmp_path, pool):
     with with_password(tmp_path) as registry:
         digest = registry.push("team/app", "1", "one")

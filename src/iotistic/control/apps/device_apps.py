@@ -5,9 +5,10 @@ waits goes on waiting. Actions (stop a service) with `deploy` are done to what i
 they put nothing in force that somebody has only drafted.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -27,6 +28,7 @@ from iotistic.control.apps.model import (
     with_app,
 )
 from iotistic.control.devices.service import utc_now
+from iotistic.control.images.model import images_of, pinned
 from iotistic.control.states.model import NothingToDeploy, Standing
 from iotistic.control.states.service import Edit, Edited, StateService
 from iotistic.kernel.postgres.pool import database_errors
@@ -34,6 +36,7 @@ from iotistic.kernel.postgres.pool import database_errors
 _TRIES = 5
 
 Finish = Callable[[Document], Document]
+LookUp = Callable[[Iterable[str]], Awaitable[Mapping[str, str]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +46,8 @@ class Asked:
     by: str
     expected_version: int | None = None
     deploy: bool = False
+    look_up: LookUp | None = None
+    """Says what tags stand for, where they are to become digests when they are deployed."""
 
 
 class DeviceApps:
@@ -77,6 +82,8 @@ class DeviceApps:
         wanted = begun if wanted is None else wanted
         name = str(fields.pop("appName", None) or named)
 
+        finish = await _finish(asked, {"apps": {named: {"services": wanted}}})
+
         def adding(ids: Iterator[int]) -> Edit:
             app = new_app(named, name, fields, wanted, ids)
 
@@ -84,7 +91,9 @@ class DeviceApps:
                 waiting = _waiting(standing)
                 if named in waiting["apps"]:
                     raise AppExists(app_id=named, hint="PATCH it instead")
-                return _one_app(standing, with_app(waiting, named, app), named, deploy=asked.deploy)
+                return _one_app(
+                    standing, with_app(waiting, named, app), named, deploy=asked.deploy, finish=finish
+                )
 
             return edit
 
@@ -99,12 +108,19 @@ class DeviceApps:
         asked: Asked,
     ) -> Standing:
         """Change an app as it waits, or as it is in force. Raises AppUnknown, and what `add` raises."""
+        finish = None
+        if asked.deploy and asked.look_up is not None:
+            there = _waiting(await self._states.standing(uuid))["apps"].get(app_id, {})
+            named = {"there": there, "new": {"services": services or []}}
+            finish = await _finish(asked, {"apps": named})
 
         def changing(ids: Iterator[int]) -> Edit:
             def edit(standing: Standing) -> Edited:
                 waiting = _waiting(standing)
                 app = changed_app(app_of(waiting, app_id), change, services, ids)
-                return _one_app(standing, with_app(waiting, app_id, app), app_id, deploy=asked.deploy)
+                return _one_app(
+                    standing, with_app(waiting, app_id, app), app_id, deploy=asked.deploy, finish=finish
+                )
 
             return edit
 
@@ -180,10 +196,22 @@ def _waiting(standing: Standing) -> Document:
     return standing.target.content() if standing.draft is None else standing.draft
 
 
-def _one_app(standing: Standing, draft: Document, app_id: str, *, deploy: bool) -> Edited:
+async def _finish(asked: Asked, content: Document) -> Finish | None:
+    """Return what puts digests in the place of tags; None where nobody wants that. No transaction is open meanwhile."""
+    if not asked.deploy or asked.look_up is None:
+        return None
+    return partial(pinned, pins=await asked.look_up(images_of(content)))
+
+
+def _one_app(
+    standing: Standing, draft: Document, app_id: str, *, deploy: bool, finish: Finish | None = None
+) -> Edited:
     """Let a draft wait; or put one app of it in force, and let the rest wait if there is any."""
     if not deploy:
         return Edited(draft=draft)
+    app = draft["apps"].get(app_id)
+    if finish is not None and app is not None:
+        draft = with_app(draft, app_id, finish({"apps": {app_id: app}})["apps"][app_id])
     in_force = with_app(standing.target.content(), app_id, draft["apps"].get(app_id))
     is_rest = standing.draft is not None and draft != in_force
     return Edited(draft=draft if is_rest else None, in_force=in_force)

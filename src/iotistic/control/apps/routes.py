@@ -10,6 +10,7 @@ POST   /devices/{uuid}/apps/{app_id}/services/{service}/{action}    or one, by i
 Each waits until it is deployed; `?deploy=true` does that at once, `?expectedVersion=` refuses when it is another.
 """
 
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -18,7 +19,7 @@ from fastapi import APIRouter, Path, Query
 
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import PermissionMissing, requires
-from iotistic.control.apps.device_apps import Asked, DeviceApps
+from iotistic.control.apps.device_apps import Asked, DeviceApps, LookUp
 from iotistic.control.apps.model import Action
 from iotistic.control.apps.schemas import (
     AppChange,
@@ -39,6 +40,9 @@ from iotistic.control.states.service import StateService
 _Writer = Annotated[Caller, requires(Permission.DEVICE_WRITE)]
 _Controller = Annotated[Caller, requires(Permission.DEVICE_CONTROL)]
 _AppId = Annotated[Identifier, Path(description="Of the app, a number or a name.")]
+_Resolve = Annotated[
+    bool | None, Query(description="Whether tags of images become digests when they are deployed.")
+]
 _Service = Annotated[Name, Path(description="A service's name, or its id.")]
 
 
@@ -47,23 +51,27 @@ def device_app_router(
 ) -> APIRouter:
     """Return the routes; without `images` no tag is looked up."""
     router = APIRouter(prefix="/devices/{uuid}/apps", tags=["device apps"], route_class=DeviceRoute)
-    _add_changes(router, apps)
+    _add_changes(router, apps, images)
     _add_deploying(router, apps, states, images)
     _add_actions(router, apps)
     return router
 
 
-def _add_changes(router: APIRouter, apps: DeviceApps) -> None:
+def _add_changes(router: APIRouter, apps: DeviceApps, images: ImageResolver | None) -> None:
     @router.post("", operation_id="add_device_app", status_code=201)
     async def add(
-        uuid: UUID, caller: _Writer, asked: NewApp, deploy: DeployNow = False, expected: Expected = None
+        uuid: UUID,
+        caller: _Writer,
+        asked: NewApp,
+        deploy: DeployNow = False,
+        expected: Expected = None,
+        resolve: _Resolve = None,
     ) -> AppStanding:
         """Put an app on a device; services without an id get one."""
         given = {"appName": asked.app_name, "rollingUpdate": asked.rolling_update}
         named = None if asked.app_id is None else str(asked.app_id)
-        app_id, standing = await apps.add(
-            _seen(caller, uuid), named, given, asked.services, _asked(caller, expected, deploy=deploy)
-        )
+        by = _asked(caller, expected, deploy=deploy, look_up=_looking_up(images, resolve))
+        app_id, standing = await apps.add(_seen(caller, uuid), named, given, asked.services, by)
         return AppStanding.of(uuid, app_id, standing)
 
     @router.patch("/{app_id}", operation_id="change_device_app")
@@ -74,12 +82,12 @@ def _add_changes(router: APIRouter, apps: DeviceApps) -> None:
         asked: AppChange,
         deploy: DeployNow = False,
         expected: Expected = None,
+        resolve: _Resolve = None,
     ) -> AppStanding:
         """Change an app; what is not named stays, and services keep their ids by their names."""
         given = {"appName": asked.app_name, "rollingUpdate": asked.rolling_update, "state": asked.state}
-        standing = await apps.change(
-            _seen(caller, uuid), app_id, given, asked.services, _asked(caller, expected, deploy=deploy)
-        )
+        by = _asked(caller, expected, deploy=deploy, look_up=_looking_up(images, resolve))
+        standing = await apps.change(_seen(caller, uuid), app_id, given, asked.services, by)
         return AppStanding.of(uuid, app_id, standing)
 
     @router.delete("/{app_id}", operation_id="remove_device_app")
@@ -102,7 +110,7 @@ def _add_deploying(
         app_id: _AppId,
         caller: _Controller,
         expected: Expected = None,
-        resolve: Annotated[bool | None, Query(description="Whether tags of images become digests.")] = None,
+        resolve: _Resolve = None,
     ) -> AppStanding:
         """Put only this app's part of what waits in force; the rest goes on waiting."""
         asked, seen = _asked(caller, expected, deploy=True), _seen(caller, uuid)
@@ -149,11 +157,22 @@ def _seen(caller: Caller, uuid: UUID) -> str:
     return visible(caller, str(uuid))
 
 
-def _asked(caller: Caller, expected: int | None, *, deploy: bool) -> Asked:
+def _looking_up(images: ImageResolver | None, wanted: bool | None) -> LookUp | None:
+    """Return what says which digests tags stand for; None where nobody wants to know."""
+    if images is None or not (images.is_usual if wanted is None else wanted):
+        return None
+
+    async def look_up(named: Iterable[str]) -> Mapping[str, str]:
+        return (await images.pins(named)).found
+
+    return look_up
+
+
+def _asked(caller: Caller, expected: int | None, *, deploy: bool, look_up: LookUp | None = None) -> Asked:
     """Return who asks for what. To deploy takes more than to change, and a key may have only the one."""
     if deploy and Permission.DEVICE_CONTROL not in caller.permissions:
         raise PermissionMissing(
             hint="leave deploy away, and let somebody deploy who may",
             permission=Permission.DEVICE_CONTROL.value,
         )
-    return Asked(by=caller.name, expected_version=expected, deploy=deploy)
+    return Asked(by=caller.name, expected_version=expected, deploy=deploy, look_up=look_up)

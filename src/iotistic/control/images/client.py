@@ -13,8 +13,8 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar, cast
 
 import httpx2
 
@@ -30,6 +30,8 @@ from iotistic.control.images.model import (
     hub_or,
 )
 
+T = TypeVar("T")
+
 _INDEXES = (
     "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json"
 )
@@ -40,6 +42,8 @@ _MANIFESTS = (
 _ACCEPT = f"{_INDEXES}, {_MANIFESTS}"
 _MOST_BYTES = 4 * 1024 * 1024
 _MOST_TOKEN = 16 * 1024
+_MOST_PLATFORMS = 8
+_MOST_SIZE = 2**50
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"]*)"')
 _DEFAULT_PORT = {"https": 443, "http": 80}
@@ -57,12 +61,27 @@ class RegistryClient:
 
         Raises ImageUnknown, RegistryRefused, RegistryAway, AddressRefused.
         """
+        return await self._within(reference, registry, self._digest)
+
+    async def size(self, reference: Reference, registry: Registry) -> int:
+        """Return the bytes to download of an image; of one for several kinds of machines, those of the largest.
+
+        Raises ImageUnknown, RegistryRefused, RegistryAway, AddressRefused.
+        """
+        return await self._within(reference, registry, self._size)
+
+    async def _within(
+        self,
+        reference: Reference,
+        registry: Registry,
+        ask: Callable[[httpx2.URL, Registry], Coroutine[Any, Any, T]],
+    ) -> T:
         scheme = "http" if registry.is_plain else "https"
         path = f"/v2/{reference.path}/manifests/{reference.tag}"
         try:
             url = httpx2.URL(f"{scheme}://{hub_or(reference.host)}{path}")
             async with asyncio.timeout(self._timeout_s):
-                return await self._digest(url, registry)
+                return await ask(url, registry)
         except TimeoutError as exc:
             raise RegistryAway(
                 f"{reference.host} did not answer within {self._timeout_s:g} s", host=reference.host
@@ -86,6 +105,39 @@ class RegistryClient:
         status, _, body = await self._ask("GET", url, registry, allowed)
         _refuse(status, registry.host)
         return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+    async def _size(self, url: httpx2.URL, registry: Registry) -> int:
+        document, headers = await self._manifest(url, registry, {"Accept": _ACCEPT})
+        kinds = document.get("manifests")
+        if not isinstance(kinds, list):
+            return _size_of(document, registry.host)
+        sizes: list[int] = []
+        for digest in _platforms(cast("list[Any]", kinds)):
+            one, headers = await self._manifest(
+                url.join(httpx2.URL(digest.replace(":", "%3A"))), registry, headers
+            )
+            sizes.append(_size_of(one, registry.host))
+        if not sizes:
+            raise RegistryAway(f"{registry.host} names no image that devices could run", host=registry.host)
+        return max(sizes)
+
+    async def _manifest(
+        self, url: httpx2.URL, registry: Registry, headers: dict[str, str]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return a manifest, and the headers that it was given for."""
+        status, told, body = await self._ask("GET", url, registry, headers)
+        if status == _UNAUTHORIZED and "Authorization" not in headers:
+            admission = await self._admission(told.get("www-authenticate", ""), registry)
+            headers = {**headers, "Authorization": admission}
+            status, _, body = await self._ask("GET", url, registry, headers)
+        _refuse(status, registry.host)
+        try:
+            document: object = json.loads(body)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise RegistryAway(f"{registry.host} answered with no manifest", host=registry.host)
+        return cast("dict[str, Any]", document), headers
 
     async def _admission(self, challenge: str, registry: Registry) -> str:
         """Return what to come with, after a 401. Raises RegistryRefused."""
@@ -141,6 +193,32 @@ def _refuse(status: int, host: str) -> None:
         raise ImageUnknown(host=host)
     if status != _OK:
         raise RegistryAway(f"{host} answered {status}", host=host)
+
+
+def _platforms(kinds: list[Any]) -> list[str]:
+    """Return the digests of a list's images for Linux; attestations, which no device fetches, are left out."""
+    found: list[str] = []
+    for kind in kinds:
+        entry = cast("dict[str, Any]", kind) if isinstance(kind, dict) else {}
+        platform = entry.get("platform")
+        told = cast("dict[str, Any]", platform) if isinstance(platform, dict) else {}
+        digest = entry.get("digest")
+        if isinstance(digest, str) and DIGEST.fullmatch(digest) and told.get("os", "linux") == "linux":
+            found.append(digest)
+    return found[:_MOST_PLATFORMS]
+
+
+def _size_of(manifest: dict[str, Any], host: str) -> int:
+    layers = manifest.get("layers")
+    parts: list[Any] = [
+        manifest.get("config"),
+        *cast("list[Any]", layers if isinstance(layers, list) else [None]),
+    ]
+    sizes = [cast("dict[str, Any]", part).get("size") if isinstance(part, dict) else None for part in parts]
+    known = [size for size in sizes if isinstance(size, int) and not isinstance(size, bool) and size >= 0]
+    if len(known) != len(sizes) or sum(known) > _MOST_SIZE:
+        raise RegistryAway(f"{host} does not say how large the image is", host=host)
+    return sum(known)
 
 
 async def _read(answer: httpx2.Response, host: str) -> bytes:

@@ -119,6 +119,16 @@ def reference_of(image: str) -> Reference:
     return Reference(check_host(host), path, tag)
 
 
+def manifest_of(image: str) -> Reference:
+    """Return where an image's manifest is, by its digest when it is named by one. Raises ImageNameInvalid."""
+    name, _, digest = image.partition("@")
+    if not digest:
+        return reference_of(image)
+    if not DIGEST.fullmatch(digest):
+        raise ImageNameInvalid(image=image[:200])
+    return reference_of(name)._replace(tag=digest)
+
+
 def check_host(host: str) -> str:
     """Return the host of a registry, in small letters. Raises HostInvalid."""
     _, _, port = host.rpartition(":")
@@ -150,7 +160,7 @@ def pinned(content: Mapping[str, Any], pins: Mapping[str, str]) -> dict[str, Any
     for app_id, app in _apps(content).items():
         services = [_pinned(one, pins) for one in _services(app)]
         apps[app_id] = {**app, "services": services} if "services" in app else app
-    return {**content, "apps": apps}
+    return {**content, "apps": apps} if "apps" in content else dict(content)
 
 
 def hub_or(host: str) -> str:
@@ -171,7 +181,7 @@ def _pinned(service: Mapping[str, Any], pins: Mapping[str, str]) -> dict[str, An
 
 
 def _apps(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    return cast("Mapping[str, Mapping[str, Any]]", content["apps"])
+    return cast("Mapping[str, Mapping[str, Any]]", content.get("apps") or {})
 
 
 def _services(app: Mapping[str, Any]) -> list[Mapping[str, Any]]:

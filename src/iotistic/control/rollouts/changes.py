@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from iotistic.control.images.model import images_of, is_pinned, pinned
 from iotistic.kernel.errors import Conflict
 from iotistic.planning.images import are_same
 
 _DEEPEST = 50
 _Short = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
-_Image = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[a-z0-9]\S*$")]
+_Image = Annotated[str, StringConstraints(min_length=1, max_length=640, pattern=r"^[a-z0-9]\S*$")]
 
 
 class ServiceMissing(Conflict):
@@ -119,6 +120,44 @@ class SetImage(_Shape):
 
 
 Change = Annotated[SetTarget | PatchTarget | PatchConfig | SetImage, Field(discriminator="kind")]
+
+
+def named_images(change: Change) -> list[str]:
+    """Return the images that a change itself names by tags; those that devices have already are not its business."""
+    if isinstance(change, SetImage):
+        return [] if is_pinned(change.image) else [change.image]
+    return images_of(_content_of(change))
+
+
+def with_digests(change: Change, pins: Mapping[str, str]) -> Change:
+    """Return a change with digests where they are known: every device gets the same, for as long as it lasts."""
+    if isinstance(change, SetImage):
+        return change.model_copy(update={"image": pins.get(change.image, change.image)})
+    if not (found := pinned(_content_of(change), pins).get("apps")):
+        return change
+    if isinstance(change, SetTarget):
+        return change.model_copy(update={"apps": {**cast("dict[str, Any]", change.apps), **found}})
+    if isinstance(change, PatchTarget):
+        return change.model_copy(
+            update={"patch": {**change.patch, "apps": {**change.patch["apps"], **found}}}
+        )
+    return change
+
+
+def _content_of(change: Change) -> dict[str, Any]:
+    """Return the apps that a change writes, of those that can be read; what is wrong with others is said elsewhere."""
+    if isinstance(change, PatchConfig | SetImage):
+        return {}
+    apps: object = change.apps if isinstance(change, SetTarget) else change.patch.get("apps")
+    if not isinstance(apps, dict):
+        return {}
+    read = cast("dict[str, Any]", apps)
+    return {"apps": {app_id: app for app_id, app in read.items() if _is_app(app)}}
+
+
+def _is_app(app: object) -> bool:
+    services = cast("dict[str, Any]", app).get("services") if isinstance(app, dict) else None
+    return isinstance(services, list) and all(isinstance(one, dict) for one in cast("list[Any]", services))
 
 
 def image_of(service: Mapping[str, Any]) -> str | None:

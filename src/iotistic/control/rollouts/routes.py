@@ -4,6 +4,7 @@ Looking needs device:read; beginning and resuming device:write; holding up, endi
 which operators have: whoever is awake may stop it.
 """
 
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from fastapi import APIRouter, Query
 
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
+from iotistic.control.images.resolving import ImageResolver
+from iotistic.control.rollouts.changes import Change, named_images, with_digests
 from iotistic.control.rollouts.model import PartState, RolloutState
 from iotistic.control.rollouts.schemas import (
     EventPage,
@@ -33,25 +36,33 @@ _MOST_ROWS, _MOST_EVENTS = 500, 1000
 _Limit = Annotated[int, Query(ge=1, le=_MOST_ROWS)]
 
 
-def rollout_router(rollouts: RolloutService) -> APIRouter:
-    """Return the routes below /rollouts."""
+def rollout_router(rollouts: RolloutService, images: ImageResolver | None = None) -> APIRouter:
+    """Return the routes below /rollouts; without `images` no tag is looked up."""
     router = APIRouter(prefix="/rollouts", tags=["rollouts"])
-    _add_making(router, rollouts)
+    _add_making(router, rollouts, images)
     _add_looking(router, rollouts)
     _add_steering(router, rollouts)
     return router
 
 
-def _add_making(router: APIRouter, rollouts: RolloutService) -> None:
+async def _settled(asked: PreviewRequest, images: ImageResolver | None) -> Change:
+    """Return the change with digests for the tags in it, where that is wanted: all devices get the same image."""
+    pins = await images.look_up(named_images(asked.change), wanted=asked.resolve) if images else None
+    return asked.change if pins is None else with_digests(asked.change, pins.found)
+
+
+def _add_making(router: APIRouter, rollouts: RolloutService, images: ImageResolver | None) -> None:
     @router.post("/preview")
     async def preview_rollout(asked: PreviewRequest, caller: _Reader) -> PreviewResponse:
         """Each device's steps, downtime and bytes to fetch, and who would refuse and why; nothing is changed."""
-        return PreviewResponse.of(await rollouts.preview(asked.change, asked.selection, scope=caller.scope))
+        change = await _settled(asked, images)
+        return PreviewResponse.of(await rollouts.preview(change, asked.selection, scope=caller.scope))
 
     @router.post("", status_code=201)
     async def create_rollout(asked: RolloutRequest, caller: _Writer) -> RolloutDetail:
         """Make a rollout; it takes its devices from older ones, and begins at once if its policy lets it."""
-        made = await rollouts.create(asked.asked(), by=caller.name, scope=caller.scope)
+        settled = replace(asked.asked(), change=await _settled(asked, images))
+        made = await rollouts.create(settled, by=caller.name, scope=caller.scope)
         return RolloutDetail.of(*await rollouts.find(made.id))
 
     _ = preview_rollout, create_rollout

@@ -31,6 +31,11 @@ class PreviewRequest(Shape):
         examples=[{"kind": "image", "service": "web", "image": "registry.example/shop/web:1.3"}]
     )
     selection: Selection = Field(examples=[{"fleet": "hall-1"}])
+    resolve: bool | None = Field(
+        default=None,
+        description="Whether tags of images in the change become digests, as far as registries say; without it, as "
+        "the server is set.",
+    )
 
 
 class RolloutRequest(PreviewRequest):

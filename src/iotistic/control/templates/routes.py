@@ -1,6 +1,7 @@
 """/target-templates: targets with variables, kept by version, previewed on and applied to one device."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import PermissionMissing, requires
 from iotistic.control.devices.fleet_schemas import Shape
 from iotistic.control.devices.visible import visible
+from iotistic.control.images.model import images_of, pinned
+from iotistic.control.images.resolving import ImageResolver
 from iotistic.control.states.operator_routes import TargetState
 from iotistic.control.templates.model import Template
 from iotistic.control.templates.service import Filling, TemplateService
@@ -123,6 +126,10 @@ class ApplyRequest(FillRequest):
 
     deploy: bool = False
     expected_version: int | None = Field(default=None, ge=1, lt=2**63)
+    resolve: bool | None = Field(
+        default=None,
+        description="Whether tags of images become digests when it is deployed; without it, as the server is set.",
+    )
 
 
 class FilledTemplate(Shape):
@@ -134,11 +141,11 @@ class FilledTemplate(Shape):
     options: dict[str, Any] | None = None
 
 
-def target_template_router(templates: TemplateService) -> APIRouter:
-    """Return the routes."""
+def target_template_router(templates: TemplateService, images: ImageResolver | None = None) -> APIRouter:
+    """Return the routes; without `images` no tag is looked up."""
     router = APIRouter(prefix="/target-templates", tags=["target templates"])
     _add_keeping(router, templates)
-    _add_filling(router, templates)
+    _add_filling(router, templates, images)
     return router
 
 
@@ -187,7 +194,7 @@ def _add_keeping(router: APIRouter, templates: TemplateService) -> None:
     _ = list_all, create, find, change, remove
 
 
-def _add_filling(router: APIRouter, templates: TemplateService) -> None:
+def _add_filling(router: APIRouter, templates: TemplateService, images: ImageResolver | None) -> None:
     @router.post("/{name}/preview", operation_id="preview_target_template")
     async def preview(name: _InPath, caller: _Reader, asked: FillRequest) -> FilledTemplate:
         """What a device's target would be; nothing is changed."""
@@ -210,7 +217,13 @@ def _add_filling(router: APIRouter, templates: TemplateService) -> None:
             deploy=asked.deploy,
             expected_version=asked.expected_version,
             by=caller.name,
+            finish=None if images is None else partial(_finished, images, asked.resolve),
         )
         return TargetState.of(asked.device_uuid, standing)
 
     _ = preview, apply
+
+
+async def _finished(images: ImageResolver, wanted: bool | None, content: dict[str, Any]) -> dict[str, Any]:
+    pins = await images.look_up(images_of(content), wanted=wanted)
+    return content if pins is None else pinned(content, pins.found)

@@ -1,6 +1,6 @@
 """The use cases around templates: keep versions, preview and apply to a device, begin new devices with one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -28,6 +28,8 @@ from iotistic.control.templates.model import (
 from iotistic.kernel.postgres.pool import database_errors
 
 log = structlog.get_logger()
+
+Finish = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,9 +149,15 @@ class TemplateService:
         deploy: bool,
         expected_version: int | None,
         by: str,
+        finish: Finish | None = None,
     ) -> Standing:
-        """Let a filled template wait, or put it in force. Raises what `preview` does, TargetTooLarge, TargetChanged."""
+        """Let a filled template wait, or put it in force. Raises what `preview` does, TargetTooLarge, TargetChanged.
+
+        `finish` makes of a filled template what is put in force (images by their digests).
+        """
         content = await self._content(name, uuid, filling)
+        if deploy and finish is not None:
+            content = await finish(content)
 
         def edit(standing: Standing) -> Edited:
             new = _merged(standing, content) if filling.merge else content

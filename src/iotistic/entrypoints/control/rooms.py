@@ -25,6 +25,8 @@ from iotistic.control.devices.lifecycle import Lifecycle
 from iotistic.control.devices.service import DeviceService
 from iotistic.control.devices.source import FleetDeviceSource
 from iotistic.control.devices.witness import DeviceWitness
+from iotistic.control.images.registries import Registries
+from iotistic.control.images.resolving import ImageResolver
 from iotistic.control.jobs.reminding import JobReminder
 from iotistic.control.jobs.service import JobService
 from iotistic.control.licences.gates import PlanGate
@@ -48,6 +50,7 @@ from iotistic.entrypoints.control.operator import OperatorOr
 from iotistic.entrypoints.control.recording import Recordings
 from iotistic.entrypoints.control.settings import ControlSettings
 from iotistic.kernel.home import Home
+from iotistic.kernel.sealing import Seal
 from iotistic.kernel.web.attempts import FailedAttempts
 
 Clock = Callable[[], datetime]
@@ -88,6 +91,8 @@ class ControlPlane:
     broker: BrokerDesk
     jobs: JobService
     agent_updates: AgentUpdates
+    registries: Registries
+    images: ImageResolver
     rollout_around: RolloutAround
     tagged: Tagged
     seen: Seen
@@ -130,6 +135,9 @@ class ControlPlane:
             decisions=decisions,
         )
         tagged = Tagged(pool)
+        seal = Seal(settings.registry_secret, purpose="registries", setting="REGISTRY_SECRET")
+        registries = Registries(pool, seal, trail=trail, clock=clock)
+        images = ImageResolver(registries, settings)
         return cls(
             ground=ground,
             trail=trail,
@@ -149,10 +157,13 @@ class ControlPlane:
             broker=broker,
             jobs=JobService(pool, settings, clock=clock, allowance=licences, trail=trail),
             agent_updates=AgentUpdates(pool, settings, clock=clock, trail=trail),
+            registries=registries,
+            images=images,
             rollout_around=RolloutAround(
                 announcer=broker.announcer,
                 health=(AnomalyHealth(pool, settings.anomaly_rollout_severity),),
                 tags=tagged,
+                sizes=images,
                 decisions=RolloutNotes(decisions),
             ),
             tagged=tagged,

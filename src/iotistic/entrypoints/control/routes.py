@@ -30,8 +30,6 @@ from iotistic.control.devicelogs.service import DeviceLogs
 from iotistic.control.devicemetrics.routes import metrics_router
 from iotistic.control.devices.fleet_routes import fleet_router
 from iotistic.control.devices.routes import device_key_router
-from iotistic.control.images.registries import Registries
-from iotistic.control.images.resolving import ImageResolver
 from iotistic.control.images.routes import registry_router
 from iotistic.control.jobs.catalogue import Catalogue
 from iotistic.control.jobs.catalogue_routes import handler_router, template_router
@@ -66,7 +64,6 @@ from iotistic.control.why.service import WhyService
 from iotistic.entrypoints.control.loops import alert_sources
 from iotistic.entrypoints.control.rooms import ControlPlane
 from iotistic.entrypoints.control.upkeep import watched_work
-from iotistic.kernel.sealing import Seal
 
 
 def control_router(control: ControlPlane) -> APIRouter:
@@ -141,20 +138,14 @@ def _fleet(control: ControlPlane) -> Iterator[APIRouter]:
     yield upload_router(logs, control.devices, heard=control.attendance.logged)
     yield device_key_router(control.devices, lifecycle=control.lifecycle)
     yield device_state_router(control.states, control.devices)
-    registries = Registries(
-        pool,
-        Seal(settings.registry_secret, purpose="registries", setting="REGISTRY_SECRET"),
-        trail=control.trail,
-        clock=control.ground.clock,
-    )
-    images = ImageResolver(registries, settings)
+    images = control.images
     yield target_router(control.states, images)
-    yield registry_router(registries, images)
+    yield registry_router(control.registries, images)
     yield device_app_router(
         DeviceApps(pool, control.states, clock=control.ground.clock), control.states, images
     )
     yield target_template_router(
-        TemplateService(pool, control.states, trail=control.trail, clock=control.ground.clock)
+        TemplateService(pool, control.states, trail=control.trail, clock=control.ground.clock), images
     )
     yield application_router(Applications(pool, trail=control.trail, clock=control.ground.clock))
     yield control.broker.router()
@@ -171,7 +162,7 @@ def _work(control: ControlPlane) -> Iterator[APIRouter]:
     yield job_router(control.jobs)
     yield device_job_router(DeviceJobs(pool, settings, clock=clock))
     yield agent_update_router(control.agent_updates)
-    yield rollout_router(RolloutService(pool, control.rollout_around, settings, clock=clock))
+    yield rollout_router(RolloutService(pool, control.rollout_around, settings, clock=clock), control.images)
     senders = Senders(WebhookSender(settings), MailSender(settings))
     yield alert_router(
         RuleService(pool, clock=clock),
