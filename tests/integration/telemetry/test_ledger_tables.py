@@ -120,7 +120,7 @@ def template_ledger(postgres_runner, database):
 
 
 async def test_senders_with_names_of_any_length_and_script_are_kept(sink, pool):
-    names = ["mac:a", "mac:b", "key:ß-ü", "key:" + "x" * 200, "key:水位計"]
+    names = ["mac:a", "mac:b", "key:ß-ü", "key:" + "x" * 200, "key:水位計", 'key:"{},', "key:\\"]
     await sink.write(stamped(*((name, 1, 1) for name in names)))
     await sink.write(stamped(("mac:a", 1, 2), ("mac:b", 1, 2)))
     await fold(pool)

@@ -37,6 +37,13 @@ FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::text[])
     AS d (topic, payload, reason, detail, source)
 ON CONFLICT (source) WHERE source IS NOT NULL DO NOTHING;
 
+-- name: note_runs
+-- Add a batch to the ledger's log: microseconds of receipt, and arrays as text: senders, epochs, first and last
+-- numbers, and how many came again.
+INSERT INTO ledger_log (received_at, source, epoch, first, last, repeated)
+SELECT timestamptz 'epoch' + $1::bigint * interval '1 microsecond', $2::text::text[],
+       $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::integer[];
+
 -- name: ensure_partitions
 -- Make the partitions of some days.
 SELECT ensure_partitions($1::date[]);
