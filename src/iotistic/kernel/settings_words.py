@@ -1,6 +1,6 @@
 """The words that groups of settings are written with: pydantic's, unless the process only holds settings.
 
-pydantic is 9 MB of a process that rests for months, after it was needed for a moment. A process for which that
+pydantic is 8 MB of a process that rests for months, after it was needed for a moment. A process for which that
 is much has its settings read by another one (see entrypoints/agent/reading.py), calls `Holding.begin` before
 any group is imported, and holds the values in the same classes without pydantic. Everybody else has pydantic.
 """
