@@ -55,7 +55,7 @@ async def status(desk, need, token):
 
 
 async def test_every_route_says_what_it_needs(desk):
-    assert len(needs(desk)) == 19
+    assert len(needs(desk)) == 20
 
 
 @pytest.mark.parametrize("token", [None, "wrong"])

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.broker.brokers import BrokerRow, BrokerService
+from iotistic.control.broker.trying import BrokerTrials, Stage, Trial
 
 _Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 _Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:\-\[\]]{1,253}$")]
@@ -81,8 +82,27 @@ class BrokerChangeRequest(_Shape):
     is_default: Literal[True] | None = None
 
 
-def mqtt_broker_router(brokers: BrokerService) -> APIRouter:
-    """Return the routes."""
+class BrokerTrial(_Shape):
+    """What came of an attempt to connect."""
+
+    ok: bool
+    stage: Stage = Field(description="How far it came: name, connection, tls, mqtt, done.")
+    code: str = Field(description="Why it is not ok; empty otherwise.")
+    reason: str
+    hint: str
+    took_ms: float
+    address: str = Field(description="Where the name led.")
+    tls_version: str
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, trial: Trial) -> "BrokerTrial":
+        """Show an attempt."""
+        return cls.model_validate(trial, from_attributes=True)
+
+
+def mqtt_broker_router(brokers: BrokerService, trials: BrokerTrials | None = None) -> APIRouter:
+    """Return the routes; without `trials` no broker can be tried."""
     router = APIRouter(prefix="/mqtt/brokers", tags=["brokers"])
 
     @router.get("", dependencies=[_Reader])
@@ -123,6 +143,19 @@ def mqtt_broker_router(brokers: BrokerService) -> APIRouter:
         """Forget a configuration."""
         await brokers.remove(broker_id, by=caller.name)
 
+    if trials is not None:
+        _add_trying(router, brokers, trials)
     _ = list_mqtt_brokers, summarise_mqtt_brokers, find_mqtt_broker
     _ = create_mqtt_broker, change_mqtt_broker, delete_mqtt_broker
     return router
+
+
+def _add_trying(router: APIRouter, brokers: BrokerService, trials: BrokerTrials) -> None:
+    @router.post("/{broker_id}/test")
+    async def test_mqtt_broker(broker_id: _Id, caller: _Writer) -> BrokerTrial:
+        """Connect with the configuration's CA and login, and say what came of it; also a failure is an answer."""
+        del caller  # who may change a login may use it
+        broker = await brokers.find(broker_id)
+        return BrokerTrial.of(await trials.attempt(broker, await brokers.password(broker_id)))
+
+    _ = test_mqtt_broker

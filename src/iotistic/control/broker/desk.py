@@ -21,6 +21,7 @@ from iotistic.control.broker.service import MqttUserService, utc_now
 from iotistic.control.broker.settings import BrokerDeskSettings, BrokerKeeperSettings, BrokerSampleSettings
 from iotistic.control.broker.traffic import TrafficStore
 from iotistic.control.broker.traffic_routes import mqtt_traffic_router
+from iotistic.control.broker.trying import BrokerTrials
 from iotistic.control.broker.user_routes import mqtt_user_router
 from iotistic.kernel.mqtt.settings import MqttSettings
 from iotistic.kernel.web.attempts import FailedAttempts
@@ -76,7 +77,10 @@ class BrokerDesk:
         """Return the routes below the API's base."""
         router = APIRouter()
         router.include_router(mqtt_user_router(self.users))
-        router.include_router(mqtt_broker_router(self.brokers))
+        trials = BrokerTrials(
+            networks=self.settings.broker_test_networks, timeout_s=self.settings.broker_test_timeout_s
+        )
+        router.include_router(mqtt_broker_router(self.brokers, trials))
         router.include_router(mqtt_traffic_router(self.traffic))
         return router
 

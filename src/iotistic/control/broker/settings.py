@@ -1,6 +1,8 @@
 """Settings of the broker's side of the control plane."""
 
-from pydantic import Field, SecretStr
+import ipaddress
+
+from pydantic import Field, SecretStr, field_validator
 
 from iotistic.kernel.settings import Settings
 
@@ -50,7 +52,29 @@ class BrokerSampleSettings(Settings):
     """Days that the broker's own figures are kept."""
 
 
+class BrokerTestSettings(Settings):
+    """Attempts to connect to a broker that is configured."""
+
+    broker_test_networks: str = ""
+    """Private networks that a broker may be in that is tried, as CIDR with commas between. Without them only public
+    addresses are asked: nobody makes this server ask its own network."""
+    broker_test_timeout_s: float = Field(default=10.0, gt=0, le=60)
+    """Seconds that an attempt may take, with everything."""
+
+    @field_validator("broker_test_networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for part in value.split(","):
+            if part.strip():
+                ipaddress.ip_network(part.strip())
+        return value
+
+
 class BrokerDeskSettings(
-    BrokerAskingSettings, BrokerKeeperSettings, BrokerSealSettings, BrokerSampleSettings
+    BrokerAskingSettings,
+    BrokerKeeperSettings,
+    BrokerSealSettings,
+    BrokerTestSettings,
+    BrokerSampleSettings,
 ):
     """All of them."""
