@@ -26,6 +26,15 @@ def test_who_loaded_rich_before_keeps_it():
     ) == ["True"]
 
 
+def test_aiohttp_is_loaded_without_authorities_and_leaves_the_environment_as_it_was():
+    assert said(
+        "import os, ssl; from iotistic.entrypoints.lean import load_aiohttp_alone as load\n"
+        "os.environ['SSL_CERT_FILE'] = ssl.get_default_verify_paths().openssl_cafile\n"
+        "before = dict(os.environ); load(); import aiohttp.connector as connector\n"
+        "print(connector._SSL_CONTEXT_VERIFIED.cert_store_stats()['x509'], before == dict(os.environ))"
+    ) == ["0", "True"]
+
+
 def test_the_agents_process_does_not_load_what_people_at_a_terminal_or_k3s_need():
     assert said(
         "import sys; from iotistic.entrypoints.lean import load_structlog_alone as load\n"

@@ -58,7 +58,9 @@ def _read(to_holder: int, engine: EngineKind | None) -> NoReturn:
         with os.fdopen(to_holder, "wb") as pipe:
             pipe.write(sent)
         status = 0
-    except BaseException:  # noqa: BLE001  not even an interrupt may lead out of here
+    except (KeyboardInterrupt, BrokenPipeError):  # whoever wanted the settings ends as well
+        pass
+    except BaseException:  # noqa: BLE001  nothing may lead out of here
         traceback.print_exc()
     finally:
         os._exit(status)
