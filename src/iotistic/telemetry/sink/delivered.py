@@ -8,7 +8,9 @@ statement, since a COPY takes the driver two round trips.
 """
 
 import struct
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import count
 from typing import NamedTuple
 
 import asyncpg
@@ -51,9 +53,9 @@ async def note_deliveries(connection: asyncpg.Connection, deliveries: Deliveries
 
 def find_runs(deliveries: Deliveries) -> Runs:
     """Return the runs of a batch, by sender in order of arrival, epoch and number."""
-    sources = list(dict.fromkeys(deliveries.source))
-    number_of = {source: number for number, source in enumerate(sources)}
+    number_of: defaultdict[str, int] = defaultdict(count().__next__)
     codes = np.fromiter(map(number_of.__getitem__, deliveries.source), np.int64, len(deliveries))
+    sources = list(number_of)
     code, epoch, sequence = _sorted(codes, deliveries.epoch, deliveries.sequence)
     same = (code[1:] == code[:-1]) & (epoch[1:] == epoch[:-1])
     step = np.diff(sequence)
@@ -142,8 +144,8 @@ def _texts(texts: Sequence[str]) -> bytes:
     return _array(_TEXT, len(texts), table.tobytes())
 
 
-def _array(kind: int, count: int, elements: bytes) -> bytes:
+def _array(kind: int, length: int, elements: bytes) -> bytes:
     """Return a field that is a one-dimensional array without nulls, its first index 1."""
-    if not count:
+    if not length:
         return struct.pack(">iiii", 12, 0, 0, kind)
-    return struct.pack(">iiiiii", 20 + len(elements), 1, 0, kind, count, 1) + elements
+    return struct.pack(">iiiiii", 20 + len(elements), 1, 0, kind, length, 1) + elements
