@@ -46,6 +46,7 @@ def test_a_service_is_down_from_the_step_that_ends_it_to_the_end_of_the_one_that
     assert told["seconds"] == [
         ["fetch", "web:2", 9.0],
         ["kill", "", 2.0],
+        ["turn", "", 0.5],
         ["start", "docker.io/library/web", 1.0],
     ]
 

@@ -17,6 +17,9 @@ from iotistic.planning.steps import Action, Fetch, Kill, RemoveImage, Start, Sto
 
 _MOST_TIMES = 32
 _MOST_IMAGES = 64
+_TURN = "turn"
+"""Not a step: from the end of one to the beginning of the next while a service is down. The agent looks, plans, and
+writes to its disk then, which counts as downtime and is no step's time."""
 
 
 @dataclass
@@ -35,6 +38,8 @@ class Chronicle:
     seconds: list[tuple[str, str, float]] = field(default_factory=list[tuple[str, str, float]])
     _down_since: dict[ServiceKey, float] = field(default_factory=dict[ServiceKey, float])
     _fresh: set[ServiceKey] = field(default_factory=set[ServiceKey])
+    _ended_at: float | None = None
+    """When the last step ended well; None after one that did not, which is waited for before it is tried again."""
 
     def retargeted(self) -> None:
         """Begin anew: there is another target. The first of a process may be one that another has worked on."""
@@ -45,10 +50,14 @@ class Chronicle:
             told.clear()
         self.seconds.clear()
         self._fresh.clear()
+        self._ended_at = None
 
     def began(self, step: Action) -> float:
         """Note that a step begins; return when."""
         now = self.clock()
+        if isinstance(step, Start | Fetch) and self._down_since and self._ended_at is not None:
+            self._took(_TURN, "", now - self._ended_at)
+        self._ended_at = None
         if isinstance(step, Kill) and step.key in self._fresh:
             self._fresh.discard(step.key)  # another container has taken over
         elif isinstance(step, Kill | Stop):
@@ -62,14 +71,19 @@ class Chronicle:
         name, now = name_of(step), self.clock()
         if not well:
             self.failed[name] = self.failed.get(name, 0) + 1
+            self._ended_at = None
             return
         self.steps[name] = self.steps.get(name, 0) + 1
-        if len(self.seconds) < _MOST_TIMES:
-            self.seconds.append((name, _topic(step), round(max(now - began_at, 0.0), 3)))
+        self._took(name, _topic(step), now - began_at)
+        self._ended_at = now
         if isinstance(step, Start):
             self._came_up(step.service.key, now)
         elif isinstance(step, Unpause):
             self._came_up(step.key, now)
+
+    def _took(self, name: str, topic: str, seconds: float) -> None:
+        if len(self.seconds) < _MOST_TIMES:
+            self.seconds.append((name, topic, round(max(seconds, 0.0), 3)))
 
     def _came_up(self, key: ServiceKey, now: float) -> None:
         since = self._down_since.pop(key, None)
