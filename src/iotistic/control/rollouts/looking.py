@@ -16,14 +16,14 @@ from iotistic.control.devices.repository import Database
 from iotistic.control.rollouts import repository
 from iotistic.control.rollouts.beginning import Batch, begin, events_of, go_back
 from iotistic.control.rollouts.durations import Sample
-from iotistic.control.rollouts.health import Told, actual_of, is_failing_anew, observe, samples_of
+from iotistic.control.rollouts.health import Told, actual_of, observe, samples_of
 from iotistic.control.rollouts.judging import PartMove, Progress, Verdict, judge_part, judge_rollout
 from iotistic.control.rollouts.model import BAD, Counts, Part, PartState, RolloutState, may_move
 from iotistic.control.rollouts.reading import REPORT, content_of, told_of
-from iotistic.control.rollouts.rebuilding import read_apps
 from iotistic.control.rollouts.repository import PART, Rollout, RolloutEvent, part_of
 from iotistic.control.rollouts.sequential import Seen
 from iotistic.control.rollouts.signals import Decision, DecisionKind, Surroundings
+from iotistic.control.rollouts.waiting import control_group, look_at, note
 from iotistic.control.states.model import Target as StoredTarget
 from iotistic.planning.model import Target
 from iotistic.planning.target import read_target
@@ -52,18 +52,11 @@ _GIVE_UP = (
     "UPDATE rollout_parts SET state = 'cancelled', deadline = NULL, ended_at = $2, code = $3, reason = $4 "
     "WHERE rollout_id = $1 AND state = 'waiting' RETURNING device_uuid"
 )
-# Those that come last are the last to be updated: they are compared with for longest.
-_CONTROL = (
-    "SELECT count(*) OVER () AS of, s.fields->'apps' AS apps, p.baseline, (s.reported_at > $2) AS is_news FROM ("
-    "SELECT device_uuid, baseline FROM rollout_parts WHERE rollout_id = $1 AND state = 'waiting' "
-    "ORDER BY wave DESC, place DESC LIMIT $3) AS p JOIN device_states s USING (device_uuid)"
-)
 _STATE = (
     "UPDATE rollouts SET state = $2, wave = $3, halt_code = $4, halt_reason = $5, halt_facts = $6::text::jsonb, "
     "ended_at = $7, look_at = $8 WHERE id = $1"
 )
 _TOUCHED = "SELECT device_uuid FROM rollout_parts WHERE rollout_id = $1 AND state IN ('updating', 'watching', 'succeeded')"
-_COMPARED = 500
 _TARGETS_KEPT = 256
 
 
@@ -196,15 +189,7 @@ class Looker:
         """Return how those do that wait; asked only when there is something to compare."""
         if counts.of(*BAD) <= rollout.forgiven or not rollout.policy.halt.sequential:
             return Seen(0, 0)
-        rows = await db.fetch(_CONTROL, rollout.id, rollout.created_at, _COMPARED)
-        failed = sum(
-            is_failing_anew(
-                read_apps(json.loads(row["apps"] or "{}")), json.loads(row["baseline"]), rollout.policy.health
-            )
-            for row in rows
-            if row["is_news"]
-        )
-        return Seen(failed, len(rows))
+        return await control_group(db, rollout, self._around.health)
 
     async def _do(self, db: Database, look: Look, verdict: Verdict, counts: Counts, now: datetime) -> None:
         rollout = look.rollout
@@ -273,10 +258,11 @@ class Looker:
         if verdict.becomes is RolloutState.ROLLED_BACK and look.announce:
             state = rollout.state  # those that were only now sent back are still to arrive
         if verdict.next_wave:
+            facts: dict[str, Any] = {"wave": wave + 1}
+            if rollout.policy.halt.sequential:
+                facts |= note(await look_at(db, rollout, self._around.health))
             look.events.append(
-                RolloutEvent(
-                    rollout_id=rollout.id, at=now, kind="rollout.wave_began", facts={"wave": wave + 1}
-                )
+                RolloutEvent(rollout_id=rollout.id, at=now, kind="rollout.wave_began", facts=facts)
             )
         if state is not rollout.state:
             self._tell_state(look, state, verdict, now)

@@ -18,7 +18,8 @@ Rejected: comparing in pairs (throws away that the waiting devices are many), a 
 import math
 from dataclasses import dataclass
 
-_LEAST_CONTROL = 20
+LEAST_CONTROL = 20
+"""Fewer devices that wait say too little of how often devices fail anyway."""
 _STEPS = 60
 
 
@@ -49,7 +50,7 @@ class Comparison:
 def compare(updated: Seen, waiting: Seen, *, false_halt_rate: float, tolerated: float) -> Comparison:
     """Say whether updated devices fail more often; `tolerated` is a share of failures that is fine anyway."""
     spent = false_halt_rate / 2
-    usual = max(tolerated, at_most(waiting, spent)) if waiting.of >= _LEAST_CONTROL else tolerated
+    usual = max(tolerated, at_most(waiting, spent)) if waiting.of >= LEAST_CONTROL else tolerated
     evidence = math.exp(min(log_evidence(updated, usual), 700.0)) if updated.share > usual else 0.0
     return Comparison(evidence >= 1 / spent, evidence, 1 / spent, usual)
 

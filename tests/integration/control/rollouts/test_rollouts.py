@@ -299,6 +299,29 @@ async def test_how_long_steps_took_is_learned(site):
     assert (await site.part(rollout, devices[0])).actual["downtimeS"] == {"7/3": 8.0}
 
 
+@pytest.mark.parametrize(
+    ("unwell_anyway", "becomes"), [(0, RolloutState.ROLLED_BACK), (24, RolloutState.COMPLETED)]
+)
+async def test_a_release_that_fails_no_step_is_compared_with_the_devices_that_wait(
+    site, unwell_anyway, becomes
+):
+    devices = await site.fleet(60)
+    rollout = await site.make(
+        devices, waves=[20, 100], halt={"maxFailurePercent": 100, "falseHaltRate": 0.05}
+    )
+    await site.look()
+    rows = await site.pool.fetch("SELECT device_uuid, wave FROM rollout_parts ORDER BY wave, place")
+    updated = [row["device_uuid"] for row in rows if row["wave"] == 0]
+    waiting = [row["device_uuid"] for row in rows if row["wave"] == 1]
+    unwell = [*updated[:5], *waiting[:unwell_anyway]]
+    site.unwell.devices = dict.fromkeys(unwell, "answers take three times as long")
+    await site.turn(devices, times=6)
+
+    found = (await site.rollouts.find(rollout.id))[0]
+    assert found.state is becomes
+    assert found.halt_code == ("rollout.fails_more_often" if becomes is RolloutState.ROLLED_BACK else "")
+
+
 async def test_devices_outside_of_the_scope_are_not_there(site):
     devices = await site.fleet(2)
 
