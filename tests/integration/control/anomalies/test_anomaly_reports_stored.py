@@ -154,7 +154,8 @@ async def test_a_verdict_comes_to_the_agent_in_its_target_and_is_learned_there(s
 
     await site.report(agent, anomalies=[one | {"feedback": feedback[one["id"]]} for one in told[:2]])
     assert sorted(one["feedback"]["state"] for one in await site.listed()) == ["learned", "learned", "sent"]
-    await site.judge((await site.listed())[0], "wrong")
+    (first,) = [one for one in await site.listed() if one["name"] == "a1"]
+    await site.judge(first, "wrong")
     await keeper.teach()
     after = await site.control.states.standing(agent[0])
     assert set(after.target.content()["config"]["anomalyDetection"]["feedback"]) <= {"a1", "a2", "a3"}
