@@ -8,12 +8,13 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iotistic.kernel.settings import Settings
+from iotistic.kernel.web.describing import deprecation_headers
 
 VERSION_HEADER = "X-API-Version"
 VERSION = "v1"
 _PACKED_FROM = 1024  # bytes
 _LEVEL = 5
-_SHOWN = [VERSION_HEADER, "X-Request-ID", "Retry-After", "ETag"]
+_SHOWN = [VERSION_HEADER, "X-Request-ID", "Retry-After", "ETag", "Deprecation", "Sunset"]
 
 
 class EdgeSettings(Settings):
@@ -33,7 +34,7 @@ class EdgeSettings(Settings):
 
 
 class VersionMiddleware:
-    """Says in each answer which version of the API gave it."""
+    """Says in each answer which version of the API gave it, and of a route that will end, when."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -43,7 +44,9 @@ class VersionMiddleware:
 
         async def versioned(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).setdefault(VERSION_HEADER, VERSION)
+                headers = MutableHeaders(scope=message)
+                headers.setdefault(VERSION_HEADER, VERSION)
+                headers.update(deprecation_headers(scope))
             await send(message)
 
         await self._app(scope, receive, versioned if scope["type"] == "http" else send)

@@ -108,12 +108,20 @@ class ActiveRequest(BaseModel):
     is_active: bool
 
 
+def _hide_default(schema: dict[str, Any]) -> None:
+    """Leave out of the description what would break its own rule: absent means "stays", and no text is too short."""
+    schema.pop("default", None)
+
+
+_Changed = Annotated[Named, Field(json_schema_extra=_hide_default)]
+
+
 class DescribeRequest(Shape):
     """What to change of a device; what is absent stays."""
 
-    device_name: Named = ""
-    device_type: Named = ""
-    fleet_id: Named = ""
+    device_name: _Changed = ""
+    device_type: _Changed = ""
+    fleet_id: _Changed = ""
     mac_address: Described = ""
     ip_address: Described = ""
 

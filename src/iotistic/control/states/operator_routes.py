@@ -10,7 +10,7 @@ POST   /devices/{uuid}/target-state/rollback
 GET    /devices/{uuid}/current-state     what the device said last
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -26,10 +26,14 @@ from iotistic.control.images.resolving import ImageResolver
 from iotistic.control.images.routes import PinsShape
 from iotistic.control.states.model import Report, Standing, Target
 from iotistic.control.states.service import StateService
+from iotistic.kernel.web.describing import deprecated
 
 _Writer = Annotated[Caller, requires(Permission.DEVICE_WRITE)]
 _Controller = Annotated[Caller, requires(Permission.DEVICE_CONTROL)]
 _READER = [requires(Permission.DEVICE_READ)]
+_POST_IS_OLD = deprecated(
+    since=date(2026, 11, 1), sunset=date(2027, 11, 1), instead="PUT /devices/{uuid}/target-state"
+)
 
 
 class TargetRequest(BaseModel):
@@ -154,7 +158,7 @@ def target_router(states: StateService, images: ImageResolver | None = None) -> 
         return TargetState.of(uuid, await states.standing(str(uuid)))
 
     @router.put("/target-state", operation_id="set_target_state")
-    @router.post("/target-state", operation_id="replace_target_state", deprecated=True)
+    @router.post("/target-state", operation_id="replace_target_state", **_POST_IS_OLD)
     async def set_target(uuid: UUID, asked: TargetRequest, caller: _Writer) -> TargetState:
         """Let a target wait; every fault is named, and nothing changes on the device until it is deployed."""
         return TargetState.of(uuid, await states.set_target(str(uuid), asked.content(), by=caller.name))

@@ -4,27 +4,16 @@ from pathlib import Path
 
 import pytest
 from fastapi.routing import iter_route_contexts
-from pydantic import SecretStr
 from starlette.requests import Request
+from tests.unit.whole_app import whole_app
 
 from iotistic.control.licences.gates import EXPORTS, GATED, PlanGate
 from iotistic.control.licences.model import Feature, FeatureMissing, Limit, PlanLimit
-from iotistic.entrypoints.api import BASE, add_control, create_api_app
-from iotistic.entrypoints.control.rooms import ControlPlane, Ground
-from iotistic.entrypoints.control.settings import ControlSettings
-from iotistic.kernel.home import Home
+from iotistic.entrypoints.api import BASE
 from iotistic.kernel.web.problems import PlanRefused
-from iotistic.telemetry.live.hub import LiveHub
 
 CASES = Path(__file__).parents[3] / "cases" / "plan_gates.txt"
 LINES = [line.split() for line in CASES.read_text().splitlines() if line and line[0] != "#"]
-
-
-class Nobody:
-    """A broker that takes everything."""
-
-    async def publish(self, topic, payload, *, expiry_s=None):
-        """Take it."""
 
 
 def decided(*kinds):
@@ -34,23 +23,7 @@ def decided(*kinds):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """Return (method, path below the base) of all routes; no database is asked."""
-    folder = tmp_path_factory.mktemp("home")
-    home = Home(folder)
-    home.create()
-    secrets = (
-        "alert_signing_secret",
-        "broker_auth_token",
-        "broker_secret",
-        "jwt_secret",
-        "provisioning_secret",
-    )
-    settings = ControlSettings(**dict.fromkeys(secrets, "secret " * 8))
-    operator = SecretStr("operator of the tests")
-    ground = Ground(pool=None, home=home, settings=settings, publisher=Nobody(), operator=operator)
-    control = ControlPlane.of(ground)
-    app = create_api_app(None, LiveHub(folder), Nobody(), gate=control.gate(base=BASE))
-    add_control(app, control)
-    control.close()
+    app = whole_app(tmp_path_factory.mktemp("home"))
     return {
         (method, route.path.removeprefix(BASE))
         for route in iter_route_contexts(app.routes)
