@@ -31,7 +31,7 @@ from iotistic.entrypoints.control.bridges import ServicePublisher
 from iotistic.entrypoints.control.loops import serving_loops
 from iotistic.entrypoints.control.process import run_loops
 from iotistic.entrypoints.control.rooms import ControlPlane, Ground
-from iotistic.entrypoints.control.routes import control_router
+from iotistic.entrypoints.control.routes import body_examples, control_router
 from iotistic.entrypoints.control.settings import ControlSettings, made_secrets
 from iotistic.entrypoints.edge import VERSION, VERSION_HEADER, EdgeSettings, add_edge
 from iotistic.entrypoints.sharing import Checks, live_hub
@@ -44,6 +44,7 @@ from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.auth import BearerAuth
+from iotistic.kernel.web.describing import exemplify
 from iotistic.kernel.web.metrics import MetricsAccessSettings
 from iotistic.kernel.web.server import serve
 from iotistic.telemetry.dead_letters.repository import DeadLetterRepository
@@ -182,6 +183,7 @@ def add_control(app: FastAPI, control: ControlPlane) -> None:
     """Add every route of the control plane. Raises RouteUndeclared for one that does not say what it needs."""
     app.include_router(control_router(control), prefix=BASE)
     app.include_router(control.broker.asking_router())
+    exemplify(app, body_examples)
     note_origins(app, control.accounts.addresses)
     check_routes(app)
 

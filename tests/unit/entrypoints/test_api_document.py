@@ -6,10 +6,12 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import httpx2
+import jsonschema_rs
 import pytest
 import schemathesis
 from tests.unit.whole_app import whole_app
 
+from iotistic.entrypoints.control.routes import body_examples
 from iotistic.entrypoints.edge import EdgeSettings, add_edge
 from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.describing import INSTEAD, SINCE, SUNSET, deprecated
@@ -68,6 +70,34 @@ def test_the_list_of_operations_is_that_of_the_document(document):
     )
 
     assert [f"{method} {path} {name}" for path, method, name in found] == CASES.read_text().splitlines()
+
+
+def test_every_body_has_an_example_that_fits(document):
+    components = {"components": document["components"]}
+    schemas = document["components"]["schemas"]
+    shown = body_examples()
+    bodies = [
+        operation["requestBody"]["content"]["application/json"]["schema"]
+        for *_, operation in operations(document)
+        if "application/json" in operation.get("requestBody", {"content": ()})["content"]
+    ]
+    of_all = {name: {"$ref": f"#/components/schemas/{name}"} for name in shown}
+    validator = jsonschema_rs.Draft202012Validator({"properties": of_all, **components})
+
+    assert shown.keys() - schemas.keys() == set()
+    assert [(error.instance_path, error.message) for error in validator.iter_errors(shown)] == []
+    assert [body for body in bodies if not shows_an_example(body, schemas)] == []
+
+
+def shows_an_example(schema, schemas, depth=3):
+    """Whether a body, a shape in it or one of its fields has one; any JSON object needs none."""
+    named = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    inner = [*named.get("anyOf", ()), *named.get("oneOf", ()), *named.get("properties", {}).values()]
+    return (
+        "examples" in named
+        or named.get("additionalProperties") is True
+        or (depth > 0 and any(shows_an_example(one, schemas, depth - 1) for one in inner))
+    )
 
 
 def test_shapes_are_named_by_one_word_which_is_their_title(document):

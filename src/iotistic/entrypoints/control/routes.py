@@ -1,6 +1,8 @@
 """Every route of the control plane, to be put below the API's base."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
+from importlib.resources import files
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -64,6 +66,11 @@ from iotistic.control.why.service import WhyService
 from iotistic.entrypoints.control.loops import alert_sources
 from iotistic.entrypoints.control.rooms import ControlPlane
 from iotistic.entrypoints.control.upkeep import watched_work
+
+
+def body_examples() -> Mapping[str, object]:
+    """Return an example of each body that the control plane takes, by the shape's name in the description."""
+    return json.loads((files(__package__ or "") / "examples.json").read_text(encoding="utf-8"))
 
 
 def control_router(control: ControlPlane) -> APIRouter:

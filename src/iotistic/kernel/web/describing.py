@@ -6,11 +6,12 @@ reads it but the credential that is checked against it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
 from email.utils import format_datetime
 from typing import Any, cast
 
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Scope
 
@@ -58,7 +59,7 @@ def with_plain_names(document: dict[str, Any]) -> dict[str, Any]:
     for name in schemas:
         plain = _plain_name(name)
         taken = plain in names.values() or (plain != name and plain in schemas)
-        names[name] = _APART_CASED.sub("", name.title()) if taken else plain
+        names[name] = _whole_name(name) if taken else plain
     renamed = {names[name]: {**schema, "title": names[name]} for name, schema in schemas.items()}
     if schemas:
         document["components"]["schemas"] = renamed
@@ -71,6 +72,27 @@ def _plain_name(name: str) -> str:
     if len(parts) < _IN_ROOM:
         return _APART_CASED.sub("", name)
     return _APART_CASED.sub("", parts[_ROOM].replace("_", " ").title()) + parts[-1]
+
+
+def _whole_name(name: str) -> str:
+    """Return a name with its module, for two of a room that have one name."""
+    *modules, last = name.split("__")
+    return _APART_CASED.sub("", " ".join(modules[_ROOM:]).replace("_", " ").title()) + last
+
+
+def exemplify(app: FastAPI, examples: Callable[[], Mapping[str, object]]) -> None:
+    """Let the description of an app show an example of each shape that `examples` names; it is asked when needed."""
+    described = app.openapi
+
+    def with_examples() -> dict[str, Any]:
+        document = described()
+        schemas = cast("dict[str, dict[str, Any]]", document["components"]["schemas"])
+        for name, example in examples().items():
+            if name in schemas:
+                schemas[name]["examples"] = [example]
+        return document
+
+    app.openapi = with_examples
 
 
 def _refer(part: object, names: Mapping[str, str]) -> None:
