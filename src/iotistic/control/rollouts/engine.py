@@ -43,7 +43,7 @@ class RolloutEngine:
         self._pool, self._around, self._settings, self._clock = pool, around, settings, clock
         self._looker = Looker(around, batch=settings.rollout_batch, look_every_s=settings.rollout_look_s)
         self._stopping, self._poked = asyncio.Event(), asyncio.Event()
-        self._is_failing = False
+        self._is_failing = self._is_blind = False
 
     async def run(self) -> None:
         """Run until `stop` is called; returns when the look in hand is done."""
@@ -97,6 +97,11 @@ class RolloutEngine:
                 await asyncio.gather(*(tell(device, target) for device, target in targets))
 
     def _log(self, look: Look) -> None:
+        if look.silent and not self._is_blind:
+            log.warning(
+                "rollout.health_unknown", rollout_id=str(look.rollout.id), reason="; ".join(look.silent)
+            )
+        self._is_blind = bool(look.silent)
         for event in look.events:
             if event.device_uuid is None:
                 log.info(

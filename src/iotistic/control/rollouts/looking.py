@@ -23,7 +23,7 @@ from iotistic.control.rollouts.reading import REPORT, content_of, told_of
 from iotistic.control.rollouts.repository import PART, Rollout, RolloutEvent, part_of
 from iotistic.control.rollouts.sequential import Seen
 from iotistic.control.rollouts.signals import Decision, DecisionKind, Surroundings
-from iotistic.control.rollouts.waiting import control_group, look_at, note
+from iotistic.control.rollouts.waiting import ask, control_group, look_at, note
 from iotistic.control.states.model import Target as StoredTarget
 from iotistic.planning.model import Target
 from iotistic.planning.target import read_target
@@ -69,6 +69,8 @@ class Look:
     events: list[RolloutEvent] = field(default_factory=list[RolloutEvent])
     decisions: list[Decision] = field(default_factory=list[Decision])
     again: bool = False
+    silent: list[str] = field(default_factory=list[str])
+    """Sources of health that did not answer. Parts end at their deadlines all the same, but no further device begins."""
 
 
 class Looker:
@@ -92,11 +94,13 @@ class Looker:
             counts=counts,
             expires_at=rollout.expires_at,
             wave_ended_at=ended_at,
-            waiting=await self._waiting(db, rollout, counts),
+            waiting=await self._waiting(db, look, counts),
             begun_lately=lately,
             forgiven=rollout.forgiven,
         )
         verdict = judge_rollout(progress, rollout.policy, now)
+        if look.silent and (verdict.begin or verdict.next_wave):
+            verdict = Verdict(look_at=now + self._every)
         await self._do(db, look, verdict, counts, now)
         await self._put(db, look, verdict, now, deadline)
         await repository.add_events(db, look.events)
@@ -105,7 +109,7 @@ class Looker:
 
     async def _move_parts(self, db: Database, look: Look, now: datetime) -> None:
         rollout = look.rollout
-        others = await self._others(db, rollout)
+        others = await self._others(db, look)
         rows = await db.fetch(_DUE, rollout.id, now, self._batch, list(others))
         look.again = len(rows) == self._batch
         moves: list[tuple[Part, PartMove, Told]] = []
@@ -128,15 +132,14 @@ class Looker:
         await self._write(db, rollout.id, moves, now)
         await repository.learn(db, samples, now)
 
-    async def _others(self, db: Database, rollout: Rollout) -> Mapping[UUID, str]:
+    async def _others(self, db: Database, look: Look) -> Mapping[UUID, str]:
         """Return what others know of devices that have the new target."""
+        rollout = look.rollout
         if not self._around.health or rollout.state.is_over:
             return {}
         devices = [row["device_uuid"] for row in await db.fetch(_TOUCHED, rollout.id)]
-        found: dict[UUID, str] = {}
-        for source in self._around.health:
-            for device, why in (await source.unwell(devices, rollout.created_at)).items():
-                found.setdefault(device, f"{source.name}: {why}")
+        found, silent = await ask(self._around.health, devices, rollout.created_at)
+        look.silent += silent
         return found
 
     async def _write(
@@ -185,8 +188,9 @@ class Looker:
                 )
             )
 
-    async def _waiting(self, db: Database, rollout: Rollout, counts: Counts) -> Seen:
+    async def _waiting(self, db: Database, look: Look, counts: Counts) -> Seen:
         """Return how those do that wait; asked only when there is something to compare."""
+        rollout = look.rollout
         if counts.of(*BAD) <= rollout.forgiven or not rollout.policy.halt.sequential:
             return Seen(0, 0)
         return await control_group(db, rollout, self._around.health)

@@ -7,6 +7,10 @@ begins, with that event, and the newest note with enough devices stands in for i
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
 
 from iotistic.control.devices.repository import Database
 from iotistic.control.rollouts.health import is_failing_anew
@@ -14,6 +18,7 @@ from iotistic.control.rollouts.rebuilding import read_apps
 from iotistic.control.rollouts.repository import Rollout
 from iotistic.control.rollouts.sequential import LEAST_CONTROL, Seen
 from iotistic.control.rollouts.signals import HealthSource
+from iotistic.kernel.errors import IotisticError
 
 # Those that come last are the last to be updated: they are compared with for longest.
 _CONTROL = (
@@ -51,9 +56,26 @@ async def look_at(db: Database, rollout: Rollout, sources: Sequence[HealthSource
             read_apps(json.loads(row["apps"] or "{}")), json.loads(row["baseline"]), rollout.policy.health
         )
     }
-    for source in sources:
-        failing |= set(await source.unwell([row["device_uuid"] for row in rows], rollout.created_at))
+    found, _ = await ask(sources, [row["device_uuid"] for row in rows], rollout.created_at)
+    failing |= set(found)
     return Seen(len(failing), len(rows))
+
+
+async def ask(
+    sources: Sequence[HealthSource], devices: Sequence[UUID], since: datetime
+) -> tuple[dict[UUID, str], list[str]]:
+    """Return what others know of devices, and who did not answer: their fault must not keep parts from ending."""
+    found: dict[UUID, str] = {}
+    silent: list[str] = []
+    for source in sources:
+        try:
+            known = await source.unwell(devices, since)
+        except (IotisticError, asyncpg.PostgresError, TimeoutError) as exc:
+            silent.append(f"{source.name}: {exc}")
+            continue
+        for device, why in known.items():
+            found.setdefault(device, f"{source.name}: {why}")
+    return found, silent
 
 
 def note(seen: Seen) -> dict[str, int]:

@@ -19,6 +19,7 @@ from iotistic.control.rollouts.service import Asked, RolloutService
 from iotistic.control.rollouts.settings import RolloutSettings
 from iotistic.control.rollouts.signals import Surroundings
 from iotistic.control.states.service import StateService
+from iotistic.kernel.errors import Unavailable
 from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.attempts import FailedAttempts
 
@@ -71,8 +72,11 @@ class Unwell:
 
     def __init__(self):
         self.devices = {}
+        self.is_away = False
 
     async def unwell(self, devices, since):
+        if self.is_away:
+            raise Unavailable("nobody answers")
         return {one: why for one, why in self.devices.items() if one in devices}
 
 

@@ -322,6 +322,20 @@ async def test_a_release_that_fails_no_step_is_compared_with_the_devices_that_wa
     assert found.halt_code == ("rollout.fails_more_often" if becomes is RolloutState.ROLLED_BACK else "")
 
 
+async def test_while_nobody_knows_of_health_no_further_device_begins_and_none_is_stuck(site):
+    devices = await site.fleet(4)
+    rollout = await site.make(devices, waves=[50, 100])
+    await site.look()
+    site.unwell.is_away = True
+    await site.turn(devices, times=3)
+    meanwhile = await site.states_of(rollout)
+    site.unwell.is_away = False
+    await site.turn(devices, times=3)
+
+    assert meanwhile == {"succeeded": 2, "waiting": 2}
+    assert await site.states_of(rollout) == {"succeeded": 4}
+
+
 async def test_devices_outside_of_the_scope_are_not_there(site):
     devices = await site.fleet(2)
 
