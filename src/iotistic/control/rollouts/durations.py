@@ -1,9 +1,13 @@
 """How long steps take: medians of what devices reported, documented defaults until then. Pure.
 
 What is known best is used: of this image (fetches) or this repository (containers), then of this kind of step
-anywhere, from three reports on; then the defaults.
+anywhere, from three reports on; then the defaults. Devices are not alike: what one of them took for its own steps,
+against the medians of the same steps, is its pace, apart for its engine and for its line. Medians say what is long,
+paces say for whom; so what goes into the medians is what a step would have taken at a pace of 1, or the few devices
+that happened to do a step first would make it look as slow as they are.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -32,8 +36,14 @@ DEFAULTS_S: Mapping[str, float] = {
     "takeLock": 0.05,
     "releaseLock": 0.05,
     "removeImage": 1.0,
+    "turn": 0.0,
 }
-"""Seconds that each kind of step takes where nothing is known."""
+"""Seconds that each kind of step takes where nothing is known. A turn is what passes between two of them."""
+_FETCH, _TURN = "fetch", "turn"
+_SLOWEST, _SHORTEST_S = 16.0, 0.01
+_ENGINE_GRAIN, _LINE_GRAIN = 0.02, 0.2
+"""Paces are told apart by so much (of the logarithm): devices that are alike share one simulated update. A line's is
+coarse, because what it is good for is the length of an update, not the downtime."""
 
 
 class Sample(NamedTuple):
@@ -44,6 +54,16 @@ class Sample(NamedTuple):
     seconds: float
 
 
+class Pace(NamedTuple):
+    """How many times as long as the fleet's median a device takes, with its containers and with its downloads."""
+
+    engine: float = 1.0
+    line: float = 1.0
+
+
+AVERAGE, _UNKNOWN = Pace(), Pace(0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Durations:
     """`learned`: median seconds by kind of step and topic; the topic is empty for all of a kind."""
@@ -51,21 +71,65 @@ class Durations:
     learned: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     sizes: Mapping[str, int] = field(default_factory=dict[str, int])
     """Bytes of images, by their one spelling."""
+    pace: Pace = AVERAGE
 
     def of(self, step: Action) -> float:
         """Return how many seconds a step takes."""
         name, topic = name_of(step), topic_of(step)
-        for known in ((name, topic), (name, "")) if topic else ((name, ""),):
-            if known in self.learned and not (name == "fetch" and known[1] == "" and topic in self.sizes):
-                return self.learned[known]
-        if name == "fetch" and topic in self.sizes:
-            return self.sizes[topic] / BYTES_PER_S
-        return DEFAULTS_S[name]
+        is_sized = name == _FETCH and topic in self.sizes
+        seconds = self._learned(name, topic, only_topic=is_sized)
+        if seconds is not None:
+            return seconds * (self.pace.line if name == _FETCH else self.pace.engine)
+        return self.sizes[topic] / BYTES_PER_S if is_sized else DEFAULTS_S[name]
+
+    @property
+    def turn_s(self) -> float:
+        """Seconds between the end of a step and the beginning of the next: the device looks, plans, and writes."""
+        return self.learned.get((_TURN, ""), DEFAULTS_S[_TURN])
+
+    def pace_of(self, samples: Iterable[Sample], otherwise: Pace = AVERAGE) -> Pace:
+        """Return the pace of a device from what its own steps took; `otherwise` where these are too few."""
+        engine, line = list[tuple[float, float]](), list[tuple[float, float]]()
+        for one in samples:
+            usual = self._learned(one.name, one.topic)
+            if one.name != _TURN and usual is not None and usual >= _SHORTEST_S:
+                (line if one.name == _FETCH else engine).append((one.seconds, usual))
+        return Pace(
+            _times(engine, _ENGINE_GRAIN, otherwise.engine), _times(line, _LINE_GRAIN, otherwise.line)
+        )
+
+    def usual_pace(self, devices: Iterable[Iterable[Sample]]) -> Pace:
+        """Return the median pace of devices: what to expect of those that nobody knows yet."""
+        found = [self.pace_of(samples, otherwise=_UNKNOWN) for samples in devices]
+        engines = [one.engine for one in found if one.engine]
+        lines = [one.line for one in found if one.line]
+        return Pace(
+            statistics.median_low(engines) if engines else 1.0,
+            statistics.median_low(lines) if lines else 1.0,
+        )
+
+    def at_average(self, samples: Iterable[Sample], pace: Pace) -> list[Sample]:
+        """Return what a device of a pace took, as if it had been an average one."""
+        times = {_FETCH: pace.line, _TURN: 1.0}
+        return [one._replace(seconds=one.seconds / times.get(one.name, pace.engine)) for one in samples]
+
+    def _learned(self, name: str, topic: str, *, only_topic: bool = False) -> float | None:
+        found = self.learned.get((name, topic))
+        return found if found is not None or only_topic else self.learned.get((name, ""))
 
     def bytes_of(self, images: Iterable[str]) -> int | None:
         """Return how many bytes images have together, None when one of them is not known."""
         found = [self.sizes.get(canonical(image)) for image in images]
         return None if any(size is None for size in found) else sum(size or 0 for size in found)
+
+
+def _times(steps: list[tuple[float, float]], grain: float, otherwise: float) -> float:
+    """Return how many times as long as usual steps took together, by the grain."""
+    if len(steps) < LEAST_SAMPLES:
+        return otherwise
+    took = sum(min(seconds, usual * _SLOWEST) for seconds, usual in steps)
+    times = max(took / sum(usual for _, usual in steps), 1 / _SLOWEST)
+    return math.exp(round(math.log(times) / grain) * grain)
 
 
 def topic_of(step: Action) -> str:

@@ -142,13 +142,18 @@ def actual_of(told: Told, part: Part) -> dict[str, Any]:
     return {
         "steps": steps if isinstance(steps, Mapping) else {},
         "downtimeS": downtime if isinstance(downtime, Mapping) else {},
+        "seconds": [list(one) for one in samples_of(told, part)],
         "complete": update.get("complete") is not False,
     }
 
 
 def samples_of(told: Told, part: Part) -> list[Sample]:
     """Return how long steps took, as the device told it; garbage is left out."""
-    listed = told.update_of(part.to_version).get("seconds")
+    return read_samples(told.update_of(part.to_version).get("seconds"))
+
+
+def read_samples(listed: object) -> list[Sample]:
+    """Return samples from `[[step, topic, seconds], …]`; garbage is left out."""
     found: list[Sample] = []
     for entry in cast("list[Any]", listed if isinstance(listed, list) else [])[:_MOST_SAMPLES]:
         if not isinstance(entry, list) or len(cast("list[Any]", entry)) != _SAMPLE_WORDS:
@@ -167,6 +172,7 @@ __all__ = [
     "is_failing_anew",
     "is_settled",
     "observe",
+    "read_samples",
     "samples_of",
     "written",
 ]

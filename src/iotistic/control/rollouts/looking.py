@@ -19,7 +19,7 @@ from iotistic.control.rollouts.durations import Sample
 from iotistic.control.rollouts.health import Told, actual_of, observe, samples_of
 from iotistic.control.rollouts.judging import PartMove, Progress, Verdict, judge_part, judge_rollout
 from iotistic.control.rollouts.model import BAD, Counts, Part, PartState, RolloutState, may_move
-from iotistic.control.rollouts.reading import REPORT, content_of, told_of
+from iotistic.control.rollouts.reading import REPORT, content_of, own_times, read_durations, told_of
 from iotistic.control.rollouts.repository import PART, Rollout, RolloutEvent, part_of
 from iotistic.control.rollouts.sequential import Seen
 from iotistic.control.rollouts.signals import Decision, DecisionKind, Surroundings
@@ -113,7 +113,7 @@ class Looker:
         rows = await db.fetch(_DUE, rollout.id, now, self._batch, list(others))
         look.again = len(rows) == self._batch
         moves: list[tuple[Part, PartMove, Told]] = []
-        samples: list[Sample] = []
+        took: dict[UUID, list[Sample]] = {}
         for row in rows:
             part, told = part_of(row), told_of(row)
             seen = observe(
@@ -128,8 +128,19 @@ class Looker:
             moves.append((part, move or _stay(part), told))
             if move is not None:
                 self._tell(look, part, move, now)
-                samples += samples_of(told, part) if move.state is PartState.SUCCEEDED else []
+                if move.state is PartState.SUCCEEDED:
+                    took[part.device_uuid] = samples_of(told, part)
         await self._write(db, rollout.id, moves, now)
+        await self._learn(db, took, now)
+
+    async def _learn(self, db: Database, took: Mapping[UUID, Sequence[Sample]], now: datetime) -> None:
+        """Remember what steps took, as if all devices had the same pace."""
+        if not any(took.values()):
+            return
+        durations, own = await read_durations(db, {}), await own_times(db, list(took))
+        samples: list[Sample] = []
+        for device, found in took.items():
+            samples += durations.at_average(found, durations.pace_of(own.get(device, ())))
         await repository.learn(db, samples, now)
 
     async def _others(self, db: Database, look: Look) -> Mapping[UUID, str]:

@@ -1,8 +1,9 @@
 """The shared planner run to its end on a device that exists on paper: which steps, in which order, how long. Pure.
 
 The same loop as an agent's: plan, begin what is not under way, plan again as soon as a step ends; two downloads
-at a time. Time is simulated. Once nothing is left to do a minute passes, after which the new release counts as
-good, and what is tidied up then is told apart (`later`).
+at a time. Between the end of a step and the beginning of the next passes a turn. Time is simulated. Once nothing is
+left to do a minute passes, after which the new release counts as good, and what is tidied up then is told apart
+(`later`).
 """
 
 import heapq
@@ -146,14 +147,14 @@ class _Run:
                 self._push(step)
 
     def _push(self, step: Action) -> None:
-        seconds = self._durations.of(step)
+        seconds, begins_at = self._durations.of(step), self.now + self._durations.turn_s
         self._fetching += isinstance(step, Fetch)
-        at_s = round(self.now - self._began, 3)
+        at_s = round(begins_at - self._began, 3)
         told = PlannedStep(name_of(step), subject_of(step), step.why, at_s, round(seconds, 3), self._later)
         self._done.append(told)
         if isinstance(step, Kill | Stop):
-            self._goes_down(step)
-        self._at(self.now + seconds, step)
+            self._goes_down(step, begins_at)
+        self._at(begins_at + seconds, step)
 
     def _at(self, when: float, what: Action | str) -> None:
         self._number += 1
@@ -180,12 +181,12 @@ class _Run:
         elif isinstance(what, Unpause):
             self._comes_up(what.key)
 
-    def _goes_down(self, step: Kill | Stop) -> None:
+    def _goes_down(self, step: Kill | Stop, at: float) -> None:
         one = self._model.containers.get(step.container_id)
         if step.key in self._fresh and isinstance(step, Kill):
             self._fresh.discard(step.key)  # another container has taken over
         elif one is not None and one.is_up:
-            self._down_since.setdefault(step.key, self.now)
+            self._down_since.setdefault(step.key, at)
 
     def _comes_up(self, key: ServiceKey) -> None:
         since = self._down_since.pop(key, None)

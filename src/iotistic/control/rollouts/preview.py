@@ -8,17 +8,18 @@ they reported.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from iotistic.control.rollouts.changes import Change
-from iotistic.control.rollouts.durations import Durations
+from iotistic.control.rollouts.durations import AVERAGE, Durations, Pace
 from iotistic.control.rollouts.predicting import Prediction, predict
 from iotistic.control.rollouts.reading import Known, KnownDevice
 from iotistic.control.rollouts.rebuilding import Rebuilt, rebuild
+from iotistic.control.rollouts.spread import Spread
 from iotistic.control.states.model import checked, make_target
 from iotistic.kernel.errors import IotisticError
 from iotistic.planning.model import Target
@@ -58,6 +59,9 @@ class DevicePlan:
     refusal: Note | None = None
     notes: tuple[Note, ...] = ()
     supersedes: UUID | None = None
+    pace: Pace = AVERAGE
+    expected: Prediction | None = None
+    """The same steps at the pace of this device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class FleetPlan:
     devices: tuple[DevicePlan, ...]
     predictions: Mapping[str, Prediction]
     bytes_to_fetch: Mapping[str, int | None]
+    spread: Spread | None = None
 
     def prediction(self, device: DevicePlan) -> Prediction | None:
         """Return what will happen on a device."""
@@ -95,14 +100,18 @@ class FleetPlanner:
         self._targets: dict[str, Target] = {}
         self._digests: dict[str, str] = {}
         self._plans: dict[str, tuple[Prediction, tuple[str, ...]]] = {}
+        self._paced: dict[tuple[str, Pace], Prediction] = {}
+        self._spread: Spread | None = None
         self._images: set[str] = set()
 
     def plan(self, known: Known) -> FleetPlan:
         """Return what becomes of each device."""
+        usual = self._durations.usual_pace(one.took for one in known.devices)
+        self._durations = replace(self._durations, pace=usual)
         devices = tuple(self._device(one, known.contents) for one in known.devices)
         predictions = {name: prediction for name, (prediction, _) in self._plans.items()}
         sizes = {name: self._durations.bytes_of(one.fetches) for name, one in predictions.items()}
-        return FleetPlan(devices, predictions, sizes)
+        return FleetPlan(devices, predictions, sizes, self._spread)
 
     def images(self, known: Known) -> frozenset[str]:
         """Return the images of all targets after the change: their sizes are worth asking for."""
@@ -113,9 +122,9 @@ class FleetPlanner:
                 self._images |= {service.config.image for app in apps for service in app.services}
         return frozenset(self._images)
 
-    def with_durations(self, durations: Durations) -> "FleetPlanner":
+    def with_durations(self, durations: Durations, spread: Spread | None = None) -> "FleetPlanner":
         """Reckon with other durations from here on."""
-        self._durations = durations
+        self._durations, self._spread = durations, spread
         return self
 
     def _device(self, one: KnownDevice, contents: Mapping[str, dict[str, Any]]) -> DevicePlan:
@@ -134,10 +143,35 @@ class FleetPlanner:
             return self._refused(one, refusal, name)
         notes = tuple(self._notes(one, prediction, guessed))
         waits = any(note.code in _WAITING_FOR for note in notes)
-        outcome = Outcome.WAITS if waits else Outcome.READY
+        pace = self._durations.pace_of(one.took, otherwise=self._durations.pace)
         return DevicePlan(
-            one.uuid, one.name, outcome, one.in_force, name, notes=notes, supersedes=one.active_in
+            one.uuid,
+            one.name,
+            Outcome.WAITS if waits else Outcome.READY,
+            one.in_force,
+            name,
+            notes=notes,
+            supersedes=one.active_in,
+            pace=pace,
+            expected=self._at_pace(name, pace, one, wanted.target, contents),
         )
+
+    def _at_pace(
+        self,
+        name: str,
+        pace: Pace,
+        one: KnownDevice,
+        target: Target,
+        contents: Mapping[str, dict[str, Any]],
+    ) -> Prediction:
+        """Return a plan in the time that devices of a pace take for it; devices of one pace share it."""
+        if pace == self._durations.pace:
+            return self._plans[name][0]
+        if (name, pace) not in self._paced:
+            was = one.was_etag if one.was_etag in contents else one.etag
+            device = self._rebuilt(one, self._target(was or "", contents))
+            self._paced[name, pace] = predict(device, target, replace(self._durations, pace=pace))
+        return self._paced[name, pace]
 
     def _refused(self, one: KnownDevice, why: Note, plan: str | None = None) -> DevicePlan:
         return DevicePlan(one.uuid, one.name, Outcome.REFUSED, one.in_force, plan, refusal=why)

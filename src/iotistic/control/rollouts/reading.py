@@ -8,8 +8,9 @@ from uuid import UUID
 
 from iotistic.control.devices.repository import Database
 from iotistic.control.rollouts.durations import Durations, Sample, learn
-from iotistic.control.rollouts.health import Told
+from iotistic.control.rollouts.health import Told, read_samples
 from iotistic.control.rollouts.rebuilding import HostFacts, read_apps
+from iotistic.control.rollouts.spread import Spread, spread_of, total
 
 # A device may report any version: what is not a whole number of a usual size is none.
 _VERSION = "CASE WHEN s.fields->>'version' ~ '^[0-9]{1,15}$' THEN (s.fields->>'version')::bigint END"
@@ -38,6 +39,21 @@ _DOCUMENTS = (
     ") AS documents ORDER BY etag"
 )
 _STEP_TIMES = "SELECT step, topic, seconds FROM rollout_step_times"
+# What a device's own steps took in its newest updates.
+_OWN_TIMES = (
+    "SELECT device_uuid, actual->'seconds' AS seconds FROM (SELECT device_uuid, actual, "
+    "row_number() OVER (PARTITION BY device_uuid ORDER BY started_at DESC) AS age FROM rollout_parts "
+    "WHERE device_uuid = ANY($1::uuid[]) AND jsonb_array_length(actual->'seconds') > 0) AS newest WHERE age <= $2"
+)
+# How good predictions were lately.
+_OUTCOMES = (
+    "SELECT p.predicted->'downtimeS' AS predicted, p.actual->'downtimeS' AS actual FROM ("
+    "SELECT id FROM rollouts ORDER BY created_at DESC, id DESC LIMIT $1) AS r JOIN LATERAL ("
+    "SELECT predicted, actual FROM rollout_parts WHERE rollout_id = r.id AND state = 'succeeded' "
+    "AND predicted ? 'paced' AND actual->'complete' = 'true' LIMIT $2) AS p ON true"
+)
+_OWN_UPDATES = 4
+_OUTCOME_ROLLOUTS, _OUTCOMES_EACH = 10, 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +72,8 @@ class KnownDevice:
     told: Told
     host: HostFacts
     disk_free: int | None
+    took: tuple[Sample, ...] = ()
+    """What its own steps took in its newest updates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +86,19 @@ class Known:
 
 async def read_devices(db: Database, uuids: Sequence[UUID]) -> Known:
     """Return what is known of devices."""
-    rows = await db.fetch(_DEVICES, list(uuids))
-    devices = tuple(_device(row) for row in rows)
+    rows, took = await db.fetch(_DEVICES, list(uuids)), await own_times(db, uuids)
+    devices = tuple(_device(row, took) for row in rows)
     etags = {etag for one in devices for etag in (one.etag, one.was_etag) if etag is not None}
     documents = await db.fetch(_DOCUMENTS, list(uuids), sorted(etags))
     return Known(devices, {row["etag"]: content_of(row["document"]) for row in documents})
+
+
+async def own_times(db: Database, uuids: Sequence[UUID]) -> dict[UUID, list[Sample]]:
+    """Return what devices' own steps took in their newest updates."""
+    took: dict[UUID, list[Sample]] = {}
+    for row in await db.fetch(_OWN_TIMES, list(uuids), _OWN_UPDATES):
+        took.setdefault(row["device_uuid"], []).extend(read_samples(_json(row["seconds"])))
+    return took
 
 
 async def read_durations(db: Database, sizes: Mapping[str, int]) -> Durations:
@@ -80,6 +106,12 @@ async def read_durations(db: Database, sizes: Mapping[str, int]) -> Durations:
     rows = await db.fetch(_STEP_TIMES)
     told = [Sample(row["step"], row["topic"], seconds) for row in rows for seconds in row["seconds"]]
     return Durations(learn(told), sizes)
+
+
+async def read_spread(db: Database) -> Spread | None:
+    """Return how far downtimes were from what was predicted lately, None while too few are known."""
+    rows = await db.fetch(_OUTCOMES, _OUTCOME_ROLLOUTS, _OUTCOMES_EACH)
+    return spread_of((total(_json(row["predicted"])), total(_json(row["actual"]))) for row in rows)
 
 
 def content_of(document: str) -> dict[str, Any]:
@@ -99,11 +131,14 @@ def told_of(row: Mapping[str, Any]) -> Told:
     )
 
 
-def _device(row: Mapping[str, Any]) -> KnownDevice:
+def _device(row: Mapping[str, Any], took: Mapping[UUID, list[Sample]]) -> KnownDevice:
     same = ("uuid", "name", "is_active", "in_force", "etag", "drafted", "was_etag", "active_in")
+    told = told_of(row)
     return KnownDevice(
         **{name: row[name] for name in same},
-        told=told_of(row),
+        told=told,
+        # An update that was no part of a rollout teaches too, as long as it is the newest.
+        took=tuple(took.get(row["uuid"]) or read_samples(told.update.get("seconds"))),
         host=HostFacts.read(_json(row["facts"])),
         disk_free=_free((row["disk_total"], row["disk_used"])),
     )

@@ -15,7 +15,8 @@ from iotistic.control.rollouts.preview import DevicePlan, FleetPlan, Note, Outco
 from iotistic.control.rollouts.repository import Rollout, RolloutEvent
 from iotistic.control.rollouts.selection import Selection
 from iotistic.control.rollouts.service import Asked
-from iotistic.control.rollouts.writing import compared, write_prediction
+from iotistic.control.rollouts.spread import Spread
+from iotistic.control.rollouts.writing import compared, write_expected, write_prediction
 
 
 class Shape(BaseModel):
@@ -73,9 +74,13 @@ class DevicePreview(Shape):
     refusal: NoteRow | None
     notes: list[NoteRow]
     supersedes: UUID | None = Field(description="The rollout that it is in now.")
+    expected: dict[str, Any] | None = Field(
+        description="Seconds, and downtime of each service with the range that holds four of five, at the pace of "
+        "this device; null where nothing will be done."
+    )
 
     @classmethod
-    def of(cls, plan: DevicePlan) -> "DevicePreview":
+    def of(cls, plan: DevicePlan, spread: Spread | None = None) -> "DevicePreview":
         """Show what becomes of a device."""
         return cls(
             uuid=plan.uuid,
@@ -86,6 +91,7 @@ class DevicePreview(Shape):
             refusal=NoteRow.of(plan.refusal) if plan.refusal else None,
             notes=[NoteRow.of(note) for note in plan.notes],
             supersedes=plan.supersedes,
+            expected=write_expected(plan.expected, spread) if plan.expected else None,
         )
 
 
@@ -108,7 +114,7 @@ class PreviewResponse(Shape):
                 name: write_prediction(one, plan.bytes_to_fetch[name])
                 for name, one in plan.predictions.items()
             },
-            devices=[DevicePreview.of(one) for one in plan.devices],
+            devices=[DevicePreview.of(one, plan.spread) for one in plan.devices],
         )
 
 

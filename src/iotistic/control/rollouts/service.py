@@ -7,9 +7,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -37,7 +38,7 @@ from iotistic.control.rollouts.model import (
 )
 from iotistic.control.rollouts.policy import Policy, assign_waves
 from iotistic.control.rollouts.preview import DevicePlan, FleetPlan, FleetPlanner, Outcome
-from iotistic.control.rollouts.reading import Known, read_devices, read_durations
+from iotistic.control.rollouts.reading import Known, read_devices, read_durations, read_spread
 from iotistic.control.rollouts.repository import Rollout, RolloutEvent
 from iotistic.control.rollouts.selection import Selection, select
 from iotistic.control.rollouts.settings import RolloutSettings
@@ -235,7 +236,8 @@ class RolloutService:
             durations = await read_durations(
                 self._pool, {canonical(name): size for name, size in sizes.items()}
             )
-        return await asyncio.to_thread(planner.with_durations(durations).plan, known), known
+            spread = await read_spread(self._pool)
+        return await asyncio.to_thread(planner.with_durations(durations, spread).plan, known), known
 
     async def _keep(self, db: Database, rollout: Rollout, parts: list[Part]) -> None:
         now, devices = (
@@ -320,10 +322,15 @@ def _parts(rollout: Rollout, plan: FleetPlan, known: Known) -> list[Part]:
                 from_version=one.from_version,
                 ended_at=None if one.uuid in waves else rollout.created_at,
                 baseline=baseline(told[one.uuid].services, replaced),
-                predicted=summary(prediction, plan.bytes_to_fetch[one.plan or ""]) if prediction else {},
+                predicted=_predicted(one, plan),
             )
         )
     return parts
+
+
+def _predicted(one: DevicePlan, plan: FleetPlan) -> Mapping[str, Any]:
+    expected = one.expected or plan.prediction(one)
+    return summary(expected, plan.bytes_to_fetch[one.plan or ""], plan.spread) if expected else {}
 
 
 def _state(one: DevicePlan) -> PartState:

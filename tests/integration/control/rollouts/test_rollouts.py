@@ -299,6 +299,25 @@ async def test_how_long_steps_took_is_learned(site):
     assert (await site.part(rollout, devices[0])).actual["downtimeS"] == {"7/3": 8.0}
 
 
+async def test_a_slow_device_is_expected_to_take_as_long_as_it_usually_does(site):
+    devices = await site.fleet(4)
+    await site.make(devices)
+    await site.look()
+    for device, times in zip(devices, (1, 1, 1, 3), strict=True):
+        device.containers += 1
+        seconds = [["kill", "", 2.0 * times], ["start", "web", 3.0 * times], ["turn", "", 0.1]]
+        seconds += [["removeImage", "web:1", 1.0 * times]]
+        update = {"version": 3, "settled": True, "complete": True, "seconds": seconds, "steps": {"kill": 1}}
+        await device.report(3, "web:2", update=update | {"downtime_s": {"7/3": 5.0 * times + 0.1}})
+    await site.look()
+    await site.look()
+    plan = await site.preview(devices, {**TO_TWO, "image": "web:3"})
+
+    expected = {one.uuid: one.expected.downtime_s["7/3"] for one in plan.devices}
+    assert [expected[one.uuid] for one in devices] == pytest.approx([5.1, 5.1, 5.1, 15.1], rel=0.02)
+    assert len(plan.predictions) == 1
+
+
 @pytest.mark.parametrize(
     ("unwell_anyway", "becomes"), [(0, RolloutState.ROLLED_BACK), (24, RolloutState.COMPLETED)]
 )

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from iotistic.control.rollouts.beginning import CHANGE
 from iotistic.control.rollouts.changes import ServiceMissing, merged
-from iotistic.control.rollouts.durations import Durations, Sample, learn
+from iotistic.control.rollouts.durations import Durations, Pace, Sample, learn
 from iotistic.control.rollouts.policy import Policy, Window, assign_waves
 from iotistic.control.rollouts.predicting import predict
 from iotistic.control.rollouts.rebuilding import HostFacts, read_apps, rebuild
+from iotistic.control.rollouts.spread import spread_of
 from iotistic.planning.target import read_target
 
 
@@ -164,6 +165,35 @@ def test_each_strategy_has_its_steps_and_its_downtime():
     assert names(found["hand-over"])[:4] == ["fetch", "start", "takeLock", "kill"]
     assert found["hand-over"].downtime_s == {}
     assert all(one.settles for one in found.values())
+
+
+def test_what_passes_between_two_steps_is_downtime_too():
+    durations = Durations(learn([Sample("turn", "", 0.25)] * 3))
+
+    found = predicted(content(), content("web:2"), durations=durations)
+
+    assert found.downtime_s == {"7/3": 3.75}
+
+
+def test_a_pace_is_what_a_device_took_against_the_usual_of_the_same_steps():
+    usual = Durations(
+        learn([Sample("kill", "", 2.0), Sample("start", "web", 3.0), Sample("fetch", "", 9.0)] * 3)
+    )
+    few = [Sample("kill", "", 4.0), Sample("start", "web", 6.0)]
+    stalled = [*few, Sample("start", "other", 1e6)]
+
+    assert usual.pace_of(few) == Pace(1.0, 1.0)
+    assert usual.pace_of([*few, *few]) == (pytest.approx(2.0, rel=0.02), 1.0)
+    assert usual.pace_of([Sample("fetch", "web:1", 18.0)] * 3) == (1.0, pytest.approx(2.0, rel=0.15))
+    assert usual.pace_of(stalled).engine < 10
+
+
+def test_a_range_is_told_once_there_is_enough_to_tell_it_from():
+    known = [(10.0, 10.0 * times / 100) for times in range(80, 121)]
+
+    assert spread_of(known[:10]) is None
+    assert spread_of(known) == (pytest.approx(0.84, abs=0.02), pytest.approx(1.16, abs=0.02))
+    assert spread_of([(0.0, 1.0), (1.0, 0.0)] * 40) is None
 
 
 def test_a_locked_app_does_not_settle_and_says_so():
