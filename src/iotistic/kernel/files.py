@@ -1,5 +1,6 @@
 """Files that are whole or absent: written beside their place, synced, then renamed into it."""
 
+import contextlib
 import os
 import secrets
 import tempfile
@@ -31,18 +32,31 @@ def write_atomic(
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    _sync_folder(path.parent)
+
+
+def write_once(path: Path, content: bytes | str) -> None:
+    """Make `path` with mode 600 unless it is there; of several who do at the same moment, the first one's stays."""
+    if path.exists():
+        return
+    made = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    write_atomic(made, content, mode=PRIVATE)
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(made)  # unlike a rename, it does not take the place of another's
+    made.unlink()
+    _sync_folder(path.parent)
 
 
 def secret_file(path: Path, *, prefix: str = "") -> str:
     """Return the secret kept in `path`, making a random 256-bit one (mode 600) the first time."""
+    if not path.exists():
+        write_once(path, prefix + secrets.token_urlsafe(32) + "\n")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        secret = prefix + secrets.token_urlsafe(32)
-        write_atomic(path, secret + "\n", mode=PRIVATE)
-        return secret
+        os.fsync(folder)
+    finally:
+        os.close(folder)

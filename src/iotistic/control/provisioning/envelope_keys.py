@@ -11,7 +11,7 @@ from iotistic.contracts.provisioning.answers import CloudKey
 from iotistic.contracts.provisioning.envelope import CloudPrivateKey, key_id_of, open_envelope
 from iotistic.control.provisioning.model import EnvelopeKeyUnknown
 from iotistic.kernel.errors import Invalid
-from iotistic.kernel.files import PRIVATE, write_atomic
+from iotistic.kernel.files import write_once
 
 _ID = 16
 
@@ -24,15 +24,13 @@ class EnvelopeKeyUnusable(Invalid):
 
 def read_or_make_key(path: Path) -> CloudPrivateKey:
     """Return the key in a file, making one (X25519) the first time. Raises EnvelopeKeyUnusable."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         key = x25519.X25519PrivateKey.generate()
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        write_atomic(path, pem.decode(), mode=PRIVATE)
-        return key
+        write_once(path, pem)
+    content = path.read_bytes()
     try:
         found = serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError) as exc:
