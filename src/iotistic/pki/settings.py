@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
+from iotistic.kernel.mosquitto.settings import BrokerFolderSettings
 from iotistic.kernel.settings import Settings
 
 
@@ -30,15 +31,12 @@ class AuthoritySettings(Settings):
     """A further name or address that devices reach the broker under; goes into its certificate."""
 
 
-class PkiSettings(AuthoritySettings):
+class PkiSettings(AuthoritySettings, BrokerFolderSettings):
     """The authority's HTTP face."""
 
     pki_host: str = "127.0.0.1"
     """Address that HTTPS listens on."""
     pki_port: int = Field(default=8080, ge=0, le=65535)
     """Port that HTTPS listens on; 0 takes a free one."""
-    broker_watches_folder: bool = False
-    """Whether the broker runs out of our sight, such as in another container, and shares its folder with us,
-    instead of being a child of `up`."""
     api_token: SecretStr
     """The operator token: may do everything here."""

@@ -60,8 +60,13 @@ def serving_loops(control: ControlPlane) -> tuple[Loop, ...]:
     return (*control.broker.loops, presence)
 
 
-def working_loops(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ...]:
-    """Return what the control process does; several such processes share the work."""
+def working_loops(
+    control: ControlPlane, mqtt: MqttSettings, *, broker: type[BrokerControl] = BrokerControl
+) -> tuple[Loop, ...]:
+    """Return what the control process does; several such processes share the work.
+
+    `broker` is how our own broker is reached: WatchedBroker where it runs in another container.
+    """
     ground = control.ground
     pool, settings, clock = ground.pool, ground.settings, ground.clock
     announcer = Announcer(pool, ground.publisher, clock=clock)
@@ -91,11 +96,13 @@ def working_loops(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ...]
         keepers.history,
         UpkeepKeeper(pool, upkeep_tasks(control, keepers), settings, clock=clock),
         observer_loop(pool, mqtt, settings),
-        *_managed_broker(control, mqtt),
+        *_managed_broker(control, mqtt, broker),
     )
 
 
-def _managed_broker(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ...]:
+def _managed_broker(
+    control: ControlPlane, mqtt: MqttSettings, broker: type[BrokerControl]
+) -> tuple[Loop, ...]:
     """Return what keeps the accounts of our own broker; one named by MQTT_BROKER_URL asks us over HTTP."""
     if mqtt.mqtt_broker_url is not None:
         return ()
@@ -103,7 +110,7 @@ def _managed_broker(control: ControlPlane, mqtt: MqttSettings) -> tuple[Loop, ..
     password = mqtt.mqtt_service_password.get_secret_value()
     access = ServiceAccess(host, port, mqtt.mqtt_service_username, password)
     ground = control.ground
-    return keeper_loops(ground.pool, BrokerControl(ground.home, access), control.offer, ground.settings)
+    return keeper_loops(ground.pool, broker(ground.home, access), control.offer, ground.settings)
 
 
 def _inbox_options(mqtt: MqttSettings) -> BulkOptions:

@@ -21,6 +21,8 @@ from iotistic.entrypoints.control.rooms import ControlPlane, Ground
 from iotistic.entrypoints.control.settings import ControlSettings, made_secrets
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
+from iotistic.kernel.mosquitto.control import BrokerControl, WatchedBroker
+from iotistic.kernel.mosquitto.settings import BrokerFolderSettings
 from iotistic.kernel.mqtt.client import MqttClient
 from iotistic.kernel.mqtt.settings import MqttSettings
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, database_errors
@@ -36,7 +38,13 @@ _DRAIN_WITHIN_S = 10.0
 
 
 class ControlProcessSettings(
-    HomeSettings, LogSettings, DatabaseSettings, MqttSettings, MetricsSettings, ControlSettings
+    HomeSettings,
+    LogSettings,
+    DatabaseSettings,
+    MqttSettings,
+    BrokerFolderSettings,
+    MetricsSettings,
+    ControlSettings,
 ):
     """Settings of the control process."""
 
@@ -82,7 +90,8 @@ async def run(settings: ControlProcessSettings) -> None:
         server = await serve(app, host=settings.metrics_host, port=settings.metrics_port)
         stack.push_async_callback(server.stop)
         log.info("control.started", host=settings.metrics_host, port=server.port)
-        await run_loops(working_loops(control, settings), stopping)
+        broker = WatchedBroker if settings.broker_watches_folder else BrokerControl
+        await run_loops(working_loops(control, settings, broker=broker), stopping)
     log.info("control.stopped")
 
 
