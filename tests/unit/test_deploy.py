@@ -9,13 +9,14 @@ import yaml
 from test_docs import metrics_in_source, settings_script
 
 from iotistic.entrypoints import catalogue
+from iotistic.entrypoints.installation import ClientSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 SETTINGS = settings_script().PROCESSES
-SECRET = re.compile(r"PASSWORD|TOKEN|SECRET|PASSPHRASE")
+SECRET = re.compile(r"(PASSWORD|TOKEN|SECRET|PASSPHRASE)(?!_URL$)")
 METRIC = re.compile(r"iotistic_\w+")
 
 
@@ -50,7 +51,7 @@ def test_our_services_run_commands_that_exist(name):
 
 @pytest.mark.parametrize("name", [name for name, service in OURS.items() if words(service) in SETTINGS])
 def test_our_services_are_given_settings_that_they_read(name):
-    fields = SETTINGS[words(OURS[name])].model_fields
+    fields = SETTINGS[words(OURS[name])].model_fields | ClientSettings.model_fields
     given = set(OURS[name].get("environment", {}))
 
     known = {spelling for field in fields for spelling in (field.upper(), f"{field.upper()}_FILE")}
@@ -128,7 +129,18 @@ def test_everything_that_stays_has_a_health_check():
 
 
 def test_the_pipeline_is_whole_and_on_one_network():
-    running = {"mosquitto", "kafka", "redis", "timescaledb", "pki", "connector", "processor", "sink", "api"}
+    running = {
+        "mosquitto",
+        "kafka",
+        "redis",
+        "timescaledb",
+        "pki",
+        "connector",
+        "processor",
+        "sink",
+        "api",
+        "control",
+    }
     apart = {name for name, service in SERVICES.items() if service.get("networks") != ["iot-network"]}
 
     assert running | {"init", "migrate", "maintenance"} <= SERVICES.keys()
@@ -142,6 +154,7 @@ def test_only_ports_for_devices_are_open_to_the_network():
 
     assert {port for port in published if "127.0.0.1" not in port} == {
         "${MQTT_LISTEN:-0.0.0.0}:8883:8883",
+        "${MQTT_LISTEN:-0.0.0.0}:8884:8884",
         "${PKI_LISTEN:-0.0.0.0}:8080:8080",
     }
 
