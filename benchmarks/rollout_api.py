@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from fastapi import FastAPI
 from pydantic import Field, SecretStr
 
+from benchmarks.rollout_health import Figures
 from iotistic.control.access.addresses import ClientAddresses
 from iotistic.control.access.model import ApiKeyPrincipal, Permission
 from iotistic.control.access.rules import Gate, install_gate
@@ -53,6 +55,7 @@ class SiteSettings(DatabaseSettings, RolloutSettings, LogSettings):
 
     api_port: int = Field(ge=1)
     operator_token: SecretStr
+    figures_file: Path
 
 
 class _Operator:
@@ -90,8 +93,9 @@ def _app(pool: asyncpg.Pool, settings: SiteSettings, keys: ProvisioningKeys) -> 
         offer=offer,
         device_service=devices,
     )
-    engine = RolloutEngine(pool, RolloutSurroundings(), settings)
-    rollouts = RolloutService(pool, RolloutSurroundings(), settings, changed=engine.poke)
+    healthy = RolloutSurroundings(health=(Figures(pool, settings.figures_file),))
+    engine = RolloutEngine(pool, healthy, settings)
+    rollouts = RolloutService(pool, healthy, settings, changed=engine.poke)
     app = create_app(title="bench", version="0", description="bench", body_limit=32 * 1024 * 1024)
     gate = Gate(
         callers=_Operator(settings.operator_token),

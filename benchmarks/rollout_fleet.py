@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from iotistic.agent.engines.simulated.world import Behaviour
@@ -19,21 +20,31 @@ from iotistic.kernel.process import raise_file_limit
 from iotistic.planning.model import Target
 
 BAD_IMAGE = "web:bad"
+UNLIKE, JITTER = 2.0, 0.05
+"""The slowest device takes four times as long as the fastest; calls on one device differ by 5 % (standard deviation)."""
+LATENESS = "lateness"
 _CRASHES_AFTER_S = 0.2
+_LATENESS_EVERY_S = 0.2
 
 
 async def _run(url: str, count: int, folder: Path, poll_s: float, call_s: float) -> None:
     request = ProvisioningRequest(os.environ["PROVISIONING_KEY"], url, device_name="bench").checked()
     cloud = FleetCloud(request, poll_every_s=poll_s, report_every_s=max(poll_s, 10.0))
-    fleet = Fleet(FleetPlan(count, Target(), folder, call_s=call_s, cloud=cloud))
+    fleet = Fleet(
+        FleetPlan(count, Target(), folder, call_s=call_s, unlike=UNLIKE, jitter=JITTER, cloud=cloud)
+    )
     for member in fleet.members:
         member.behaviours[BAD_IMAGE] = Behaviour(ends_after_s=_CRASHES_AFTER_S)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     gc.freeze()
-    crashing = asyncio.create_task(_crash(fleet))
+    others = [
+        asyncio.create_task(_crash(fleet)),
+        asyncio.create_task(_tell_lateness(folder.parent / LATENESS)),
+    ]
     await fleet.run(stop)
-    crashing.cancel()
+    for task in others:
+        task.cancel()
 
 
 async def _crash(fleet: Fleet) -> None:
@@ -43,6 +54,15 @@ async def _crash(fleet: Fleet) -> None:
         for member in fleet.members:
             if any(one.config.image == BAD_IMAGE for one in member.engine.world.containers.values()):
                 await member.engine.observe()
+
+
+async def _tell_lateness(path: Path) -> None:
+    """Write down by how much this process is late: agents that have to wait for it are no slower on devices."""
+    with path.open("a", buffering=1) as out:
+        while True:
+            due = time.monotonic() + _LATENESS_EVERY_S
+            await asyncio.sleep(_LATENESS_EVERY_S)
+            out.write(f"{due:.3f} {max(time.monotonic() - due, 0.0):.4f}\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ import httpx2
 
 import iotistic
 from benchmarks.rollout_api import BASE
+from benchmarks.rollout_fleet import LATENESS
+from benchmarks.rollout_health import FIGURES
 from iotistic.kernel.home import Home
 from iotistic.kernel.migrations import runner
 from iotistic.kernel.postgres.dsn import Dsn
@@ -68,6 +70,7 @@ class Site:
             "OPERATOR_TOKEN": self.token,
             "PROVISIONING_KEY": self.key,
             "ROLLOUT_LOOK_S": "1",
+            "FIGURES_FILE": str(self.folder / FIGURES),
             "LOG_LEVEL": "error",
         }
         self.api = _spawn(["-m", "benchmarks.rollout_api"], environment, self.folder / "api.log")
@@ -148,6 +151,17 @@ class Site:
             found += page["items"]
             if (cursor := page["nextCursor"]) is None:
                 return found
+
+    def lateness(self, since: float) -> list[float]:
+        """Return by how many seconds the agents' process was late, each time it looked since a moment."""
+        told = (line.split() for line in (self.folder / LATENESS).read_text().splitlines())
+        return [
+            float(late) for at, late in (words for words in told if len(words) == 2) if float(at) >= since
+        ]
+
+    def figures(self, image: str) -> None:
+        """Let the health figures of a share of the devices with this image be bad from now on; empty for none."""
+        (self.folder / FIGURES).write_text(image)
 
     async def fetch(self, query: str) -> list[Any]:
         """Return rows."""

@@ -47,7 +47,8 @@ class FleetPlan:
     """How many, where, and how rough.
 
     `chaos` is the share of engine calls that fail, and of devices each minute on which a service falls over;
-    `call_s` the seconds that an engine takes for a call.
+    `call_s` the seconds that an engine takes for a call. With `unlike` devices are between so many times as fast
+    and so many times as slow, and with `jitter` no call takes as long as the one before (standard deviation, of 1).
     """
 
     count: int
@@ -56,6 +57,8 @@ class FleetPlan:
     seed: int = 1
     chaos: float = 0.0
     call_s: float = 0.0
+    unlike: float = 1.0
+    jitter: float = 0.0
     cloud: FleetCloud | None = None
     """Where targets come from instead."""
 
@@ -152,7 +155,9 @@ class Fleet:
 
     def _member(self, number: int) -> Member:
         plan, behaviours = self._plan, dict[str, Behaviour]()
-        manner = Manner(call_s=plan.call_s, failing=plan.chaos, seed=plan.seed * 1_000_003 + number)
+        seed = plan.seed * 1_000_003 + number
+        pace = plan.unlike ** random.Random(f"pace {seed}").uniform(-1, 1)  # noqa: S311  as chaos: the same each time
+        manner = Manner(call_s=plan.call_s, pace=pace, jitter=plan.jitter, failing=plan.chaos, seed=seed)
         return Member(number, SimulatedEngine(time.time, manner, behaviours), behaviours)
 
     def _agents(self) -> Iterable[Agent]:

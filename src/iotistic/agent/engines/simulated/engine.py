@@ -22,6 +22,10 @@ class Manner:
 
     call_s: float = 0.0
     fetch_s: float = 0.0
+    pace: float = 1.0
+    """How many times as long all of it takes on this device."""
+    jitter: float = 0.0
+    """How much longer or shorter a call may take than the one before: its standard deviation, of the time it takes."""
     failing: float = 0.0
     seed: int = 1
     says_every_s: float = 60.0
@@ -78,7 +82,7 @@ class SimulatedEngine:
         """Get an image, in a few parts."""
         for part in range(_PARTS):
             tell(Progress(part, _PARTS))
-            await asyncio.sleep(self._manner.fetch_s / _PARTS)
+            await asyncio.sleep(self._takes(self._manner.fetch_s / _PARTS))
         await self._pass()
         self.world.fetch(image)
 
@@ -148,10 +152,15 @@ class SimulatedEngine:
 
     async def _pass(self) -> None:
         """Let the time pass that a call takes; sometimes it fails."""
-        await asyncio.sleep(self._manner.call_s)
+        await asyncio.sleep(self._takes(self._manner.call_s))
         self.world.pass_time(self._clock())
         if self._manner.failing and self._chance.random() < self._manner.failing:
             raise EngineUnavailable("the simulated engine fails now and then")
+
+    def _takes(self, seconds: float) -> float:
+        manner = self._manner
+        varied = self._chance.gauss(1.0, manner.jitter) if manner.jitter else 1.0
+        return seconds * manner.pace * max(varied, 0.0)
 
     @contextlib.contextmanager
     def _listening(self) -> Generator[asyncio.Queue[Event]]:
