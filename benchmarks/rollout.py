@@ -28,6 +28,8 @@ _POLLS_A_S = 150
 _CALL_S = 1.0
 _QUICKLY: dict[str, object] = {"watchS": 5, "updateWithinS": 300}
 _EVERYBODY: dict[str, Any] = {"all": True}
+_FEW = 20
+"""Devices that get the first change of an image, so that the times of its steps, and the range, are learned."""
 _ASK_EVERY_S = 0.02
 _KILL_EVERY_S = 12.0
 _AT_REST_S = 80.0
@@ -65,7 +67,7 @@ async def _deploy_first(site: Site, report: Report) -> None:
     rollout = await site.make("first", change, _EVERYBODY, waves=[100], **_QUICKLY)
     await site.until_over(rollout)
     report.add("first deployment, all settled", time.monotonic() - began, "s")
-    few = [one["deviceUuid"] for one in (await site.parts(rollout))[: max(site.count // 20, 5)]]
+    few = [one["deviceUuid"] for one in (await site.parts(rollout))[: max(site.count // 20, _FEW)]]
     change = {"kind": "image", "service": "web", "image": "web:2"}
     rollout = await site.make("learning", change, {"devices": few}, waves=[100], **_QUICKLY)
     await site.until_over(rollout)

@@ -8,8 +8,10 @@ import json
 import os
 import secrets
 import signal
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -36,8 +38,10 @@ from iotistic.control.rollouts.routes import rollout_router
 from iotistic.control.rollouts.service import RolloutService
 from iotistic.control.rollouts.settings import RolloutSettings
 from iotistic.control.rollouts.signals import Surroundings as RolloutSurroundings
+from iotistic.control.states.express import ExpressStates
 from iotistic.control.states.routes import device_state_router
 from iotistic.control.states.service import StateService
+from iotistic.control.states.together import StatesTogether
 from iotistic.kernel.logging import LogSettings, configure_logging
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool
 from iotistic.kernel.settings import load_settings
@@ -68,6 +72,16 @@ class _Operator:
         if not secrets.compare_digest(token, self._token.get_secret_value()):
             return None
         return ApiKeyPrincipal(key_id="bench", user_id=uuid4(), permissions=frozenset(Permission))
+
+
+class _Nobody:
+    """Hears of devices, and tells nobody: presence is not measured here."""
+
+    def polled(self, uuid: str) -> None:
+        pass
+
+    async def reported(self, uuid: str, fields: Mapping[str, Any], at: datetime) -> None:
+        pass
 
 
 def _app(pool: asyncpg.Pool, settings: SiteSettings, keys: ProvisioningKeys) -> tuple[FastAPI, RolloutEngine]:
@@ -124,7 +138,9 @@ async def _serve() -> None:
     keys = ProvisioningKeys(pool)
     app, engine = _app(pool, settings, keys)
     work = asyncio.create_task(engine.run())
-    async with await serve(app, host="127.0.0.1", port=settings.api_port) as server:
+    # As the product serves: what devices ask all day is answered before the app.
+    front = ExpressStates(app, together=StatesTogether(pool, _Nobody()), base=BASE)
+    async with await serve(app, host="127.0.0.1", port=settings.api_port, front=front) as server:
         key = await _key(keys)
         print(json.dumps({"port": server.port, "key": key}), flush=True)
         await stopping.wait()
