@@ -82,6 +82,10 @@ class Durations:
             return seconds * (self.pace.line if name == _FETCH else self.pace.engine)
         return self.sizes[topic] / BYTES_PER_S if is_sized else DEFAULTS_S[name]
 
+    def knows(self, step: Action) -> bool:
+        """Say whether devices told how long a step takes."""
+        return self._learned(name_of(step), topic_of(step)) is not None
+
     @property
     def turn_s(self) -> float:
         """Seconds between the end of a step and the beginning of the next: the device looks, plans, and writes."""

@@ -55,6 +55,8 @@ class Prediction:
     settles: bool = True
     waits: tuple[str, ...] = ()
     """What holds it up, in words."""
+    guessed: bool = False
+    """Whether no device has told yet how long what takes services down and up lasts."""
 
     def count(self, *, later: bool = False) -> dict[str, int]:
         """Return how many steps of each kind there are."""
@@ -89,7 +91,7 @@ class _Run:
         self._downtime: dict[ServiceKey, float] = {}
         self._fresh: set[ServiceKey] = set()
         self._replaced: set[ServiceKey] = set()
-        self._later = False
+        self._later = self._guessed = False
 
     def prediction(self) -> Prediction:
         left = self._settle()
@@ -112,6 +114,7 @@ class _Run:
             disturbed=frozenset(key.app_id for key in (*self._downtime, *self._down_since)),
             settles=settles,
             waits=waits,
+            guessed=self._guessed,
         )
 
     def _settle(self) -> list[Step]:
@@ -152,6 +155,7 @@ class _Run:
         at_s = round(begins_at - self._began, 3)
         told = PlannedStep(name_of(step), subject_of(step), step.why, at_s, round(seconds, 3), self._later)
         self._done.append(told)
+        self._guessed |= isinstance(step, Kill | Stop | Start) and not self._durations.knows(step)
         if isinstance(step, Kill | Stop):
             self._goes_down(step, begins_at)
         self._at(begins_at + seconds, step)

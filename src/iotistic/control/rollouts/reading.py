@@ -50,7 +50,7 @@ _OUTCOMES = (
     "SELECT p.predicted->'downtimeS' AS predicted, p.actual->'downtimeS' AS actual FROM ("
     "SELECT id FROM rollouts ORDER BY created_at DESC, id DESC LIMIT $1) AS r JOIN LATERAL ("
     "SELECT predicted, actual FROM rollout_parts WHERE rollout_id = r.id AND state = 'succeeded' "
-    "AND predicted ? 'paced' AND actual->'complete' = 'true' LIMIT $2) AS p ON true"
+    "AND predicted->'learned' = 'true' AND actual->'complete' = 'true' LIMIT $2) AS p ON true"
 )
 _OWN_UPDATES = 4
 _OUTCOME_ROLLOUTS, _OUTCOMES_EACH = 10, 200

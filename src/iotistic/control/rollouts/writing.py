@@ -43,7 +43,7 @@ def write_expected(prediction: Prediction, spread: Spread | None) -> dict[str, A
 def summary(prediction: Prediction, size: int | None, spread: Spread | None = None) -> dict[str, Any]:
     """Return what is kept beside a part, to be compared with what came."""
     return {
-        "paced": True,
+        "learned": not prediction.guessed,
         **write_expected(prediction, spread),
         "steps": prediction.count(),
         "laterSteps": prediction.count(later=True),
