@@ -4,7 +4,7 @@
           |                                         |
           +--> loads the agent <------ pipe --------+     its settings only hold values: kernel/holding.py
 
-What pydantic takes goes with the reader: 8 MB of 68, for 0.1 s of a CPU; see docs/decisions/0030.
+What pydantic takes goes with the reader: 8 MB of 68, for 0.1 s of a CPU; see docs/decisions/0026.
 """
 
 import importlib
