@@ -9,6 +9,7 @@ import pytest
 from sharing_builders import background, linked, quick, until
 
 from iotistic.kernel.redis.channel import RedisChannel, RedisListener
+from iotistic.kernel.redis.metrics import READY
 from iotistic.telemetry.live.fanout import CHANNEL, ChannelFeed, ChannelReceiver
 from iotistic.telemetry.live.frames import EventsFrame, LiveEvent, encode_events, encode_readings
 from iotistic.telemetry.live.hub import LiveHub
@@ -127,6 +128,16 @@ async def test_garbage_on_the_channel_is_skipped(redis, garbage):
             feed.publish(frame(2))
 
             assert await taken(subscription, rows=2) == ([0.0, 1.0], 0)
+
+
+async def test_a_process_that_only_listens_shows_whether_redis_answers(redis):
+    async with hearing(redis) as (_, listener):
+        heard = READY.collect()[0].samples[0].value
+        redis.kill()
+        await until(lambda: listener.away)
+
+        assert (heard, READY.collect()[0].samples[0].value) == (1, 0)
+        redis.start()
 
 
 async def test_a_listener_with_a_wrong_password_says_so_and_goes_on_trying(redis):

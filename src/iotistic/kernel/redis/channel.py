@@ -10,7 +10,7 @@ from redis.asyncio.client import PubSub
 from iotistic.kernel.redis.breaker import Breaker
 from iotistic.kernel.redis.errors import FAULTS, RedisAway, away
 from iotistic.kernel.redis.link import RedisLink, connect
-from iotistic.kernel.redis.metrics import FAILURES
+from iotistic.kernel.redis.metrics import FAILURES, READY
 from iotistic.kernel.redis.settings import RedisSettings
 
 log = structlog.get_logger()
@@ -93,6 +93,7 @@ class RedisListener:
     def _hear(self) -> None:
         self._breaker.succeeded()
         self.away = None
+        READY.set(1)
         log.info("redis.listening", channel=self._name)
 
     def _lose(self, exc: BaseException) -> None:
@@ -101,3 +102,4 @@ class RedisListener:
         if self.away is None or self.away.message != reason.message:
             log.warning("redis.listening_lost", channel=self._name, reason=reason.message)
         self.away = reason
+        READY.set(0)
