@@ -9,6 +9,7 @@ import yaml
 from test_docs import metrics_in_source, settings_script
 
 from iotistic.entrypoints import catalogue
+from iotistic.entrypoints.authority import AuthoritySettings
 from iotistic.entrypoints.installation import ClientSettings
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,11 @@ def test_our_services_run_commands_that_exist(name):
 
 @pytest.mark.parametrize("name", [name for name, service in OURS.items() if words(service) in SETTINGS])
 def test_our_services_are_given_settings_that_they_read(name):
-    fields = SETTINGS[words(OURS[name])].model_fields | ClientSettings.model_fields
+    fields = (
+        SETTINGS[words(OURS[name])].model_fields
+        | ClientSettings.model_fields
+        | AuthoritySettings.model_fields
+    )
     given = set(OURS[name].get("environment", {}))
 
     known = {spelling for field in fields for spelling in (field.upper(), f"{field.upper()}_FILE")}
