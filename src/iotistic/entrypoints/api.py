@@ -39,7 +39,7 @@ from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
 from iotistic.kernel.mqtt.client import MqttClient
 from iotistic.kernel.mqtt.settings import MqttSettings
-from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, database_errors
+from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, database_errors, open_all
 from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
@@ -124,7 +124,10 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
     settings.home.create()
     async with contextlib.AsyncExitStack() as stack:
         pool = await create_pool(
-            with_statement_timeout(settings), application_name="iotistic-api", min_size=0
+            with_statement_timeout(settings),
+            application_name="iotistic-api",
+            min_size=0,
+            is_kept_open=True,
         )
         stack.callback(pool.terminate)
         hub, checks = await stack.enter_async_context(live_hub(settings, settings.home.run))
@@ -149,6 +152,7 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
         server = await serve(app, host=settings.api_host, port=settings.api_port, front=front)
         stack.push_async_callback(server.stop)
         log.info("api.ready", host=settings.api_host, port=server.port)
+        stack.push_async_callback(_cancel, asyncio.create_task(open_all(pool)))
         # What was made until now stays: the collector looks at it no more, which it did for tens of milliseconds.
         gc.collect()
         gc.freeze()

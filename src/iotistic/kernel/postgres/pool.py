@@ -1,15 +1,19 @@
 """Connections to PostgreSQL: settings, pool, patience, and one table from driver errors to ours."""
 
+import contextlib
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import asyncpg
 import stamina
 from pydantic import Field, SecretStr, field_validator
 
-from iotistic.kernel.errors import Denied, Invalid, NotFound, Unavailable
+from iotistic.kernel.errors import Denied, Invalid, IotisticError, NotFound, Unavailable
 from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.settings import Settings
+
+_IDLE_S = 300.0  # after which a connection that nobody used is closed
 
 
 class DatabaseUnavailable(Unavailable):
@@ -75,9 +79,11 @@ class DatabaseSettings(Settings):
 
 
 async def create_pool(
-    settings: DatabaseSettings, *, application_name: str, min_size: int = 1
+    settings: DatabaseSettings, *, application_name: str, min_size: int = 1, is_kept_open: bool = False
 ) -> asyncpg.Pool:
     """Open a pool; `application_name` tells our processes apart in pg_stat_activity.
+
+    With `is_kept_open` a connection that was opened stays, however long nobody uses it.
 
     Raises DatabaseUnavailable, DatabaseDenied, DatabaseMissing, DatabaseNotConfigured.
     """
@@ -89,7 +95,23 @@ async def create_pool(
             timeout=settings.database_connect_timeout_s,
             command_timeout=settings.database_command_timeout_s,
             server_settings={"application_name": application_name},
+            max_inactive_connection_lifetime=0 if is_kept_open else _IDLE_S,
         )
+
+
+async def open_all(pool: asyncpg.Pool) -> None:
+    """Open every connection of a pool, if the database lets us: a burst of requests then need not wait for that.
+
+    One takes some 10 ms of the event loop, for its password is derived there.
+    """
+    opened: list[Any] = []
+    try:
+        with contextlib.suppress(IotisticError), database_errors():
+            while len(opened) < pool.get_max_size():
+                opened.append(await pool.acquire())
+    finally:
+        for connection in opened:
+            await pool.release(connection)
 
 
 async def open_connection(dsn: Dsn, *, application_name: str, timeout_s: float = 10) -> asyncpg.Connection:
