@@ -1,5 +1,7 @@
 """Connections that are opened before anybody needs them."""
 
+import asyncio
+
 from pydantic import SecretStr
 
 from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, open_all
@@ -16,6 +18,16 @@ async def test_a_burst_after_the_start_finds_every_connection_open(database):
     await open_all(pool)
 
     assert (before, pool.get_size(), pool.get_idle_size()) == (0, 4, 4)
+    pool.terminate()
+
+
+async def test_connections_that_others_hold_for_good_are_not_waited_for(database):
+    pool = await create_pool(settings(database), application_name="burst", min_size=0, is_kept_open=True)
+    async with pool.acquire(), pool.acquire(), asyncio.timeout(5):
+        await open_all(pool)
+        assert await pool.fetchval("SELECT 1") == 1
+
+    assert pool.get_size() == 4
     pool.terminate()
 
 

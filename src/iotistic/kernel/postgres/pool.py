@@ -13,6 +13,7 @@ from iotistic.kernel.errors import Denied, Invalid, IotisticError, NotFound, Una
 from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.settings import Settings
 
+_OPEN_WITHIN_S = 2.0
 _IDLE_S = 300.0  # after which a connection that nobody used is closed
 
 
@@ -106,9 +107,10 @@ async def open_all(pool: asyncpg.Pool) -> None:
     """
     opened: list[Any] = []
     try:
-        with contextlib.suppress(IotisticError), database_errors():
-            while len(opened) < pool.get_max_size():
-                opened.append(await pool.acquire())
+        with contextlib.suppress(IotisticError, TimeoutError), database_errors():
+            # Others may hold some for good: what is open counts, not what we have.
+            while pool.get_size() < pool.get_max_size():
+                opened.append(await pool.acquire(timeout=_OPEN_WITHIN_S))
     finally:
         for connection in opened:
             await pool.release(connection)
