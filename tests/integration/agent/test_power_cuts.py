@@ -8,7 +8,7 @@ from benchmarks.docker_server import DockerMissing, DockerServer
 from benchmarks.power_cuts import cut_often
 from benchmarks.power_device import PowerDevice
 
-CUTS = 12
+CUTS = 8
 SPAN_S = 4.0
 
 pytestmark = pytest.mark.slow

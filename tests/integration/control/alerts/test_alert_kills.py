@@ -120,5 +120,7 @@ async def test_a_message_that_was_being_sent_when_its_process_died_is_sent_again
             await until(is_delivered)
 
     ids = Counter(headers["iotistic-delivery"] for _, headers, _ in receiver.requests)
-    assert list(ids.values()) == [2]
+    # One of each life at least; a receiver that is slow to answer hears more of them, under one name.
+    assert len(ids) == 1
+    assert ids.total() >= 2
     await hall.sink.close()

@@ -11,6 +11,7 @@ import pytest
 import schemathesis
 from api_builders import AUTH, TOKEN
 from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -78,7 +79,7 @@ CHECKS = [
 SKIPPED = ("/stream", "/metrics", "/replay")  # endless, not ours to describe, waits for a broker
 
 
-MANY, FEW = 12, 4  # telemetry's own; the control plane's 180 others, each of which its room's tests try too
+MANY, FEW = 8, 2  # telemetry's own; the control plane's 180 others, each of which its room's tests try too
 
 
 def check(operation, mode: GenerationMode) -> None:
@@ -98,10 +99,12 @@ def check(operation, mode: GenerationMode) -> None:
     requests()
 
 
-def fault_of(operation, mode: GenerationMode) -> str:
-    """Return what is wrong with an operation, so that one run tells all; empty for nothing."""
+def fault_of(operation, mode: GenerationMode) -> str | None:
+    """Return what is wrong with an operation, so that one run tells all; empty for nothing, None for nothing to ask."""
     try:
         check(operation, mode)
+    except Unsatisfiable:  # any text is right for a part of a path: nothing wrong can be sent
+        return None
     except (Exception, BaseExceptionGroup) as exc:  # noqa: BLE001  whatever a check finds
         return str(exc)[:1500]
     return ""
@@ -119,7 +122,7 @@ def test_answers_are_as_described(api_schema, mode, least):
             mode is GenerationMode.POSITIVE or {"parameters", "requestBody"} & operation.definition.raw.keys()
         )
     ]
-    faults = {operation.label: fault for operation in checked if (fault := fault_of(operation, mode))}
+    found = {operation.label: fault_of(operation, mode) for operation in checked}
 
-    assert faults == {}
-    assert len(checked) >= least
+    assert {label: fault for label, fault in found.items() if fault} == {}
+    assert len([fault for fault in found.values() if fault is not None]) >= least

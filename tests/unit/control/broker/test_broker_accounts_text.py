@@ -76,7 +76,14 @@ def test_a_device_reaches_topics_of_its_own_uuid_only():
 
     assert texts.acl.startswith(f"user device_{UUID}\n")
     assert topics
-    assert all(topic.startswith((f"iot/device/{UUID}/", f"device/{UUID}/")) for topic in topics)
+    assert {topic.partition(f"/{UUID}/")[0] for topic in topics} <= {
+        "iot/device",
+        "device",
+        "agent",
+        "sensor",
+        "state",
+    }
+    assert all(f"/{UUID}/" in topic for topic in topics)
 
 
 def test_a_device_s_password_is_the_one_it_was_given():
