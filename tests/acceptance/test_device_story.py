@@ -198,12 +198,16 @@ def test_what_a_component_says_is_everywhere_at_once(running, wired, wire, strea
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_every_quality_of_service_arrives(running, wired, wire, stream, qos):
-    before = len(stream.events)
-    said = STATUS | {"timestamp": stamp()}
+def test_every_quality_of_service_arrives(running, wired, wire, qos):
+    label, said = "J4/motion-sensor-5", STATUS | {"timestamp": stamp()}
     wire.publish(wired.topic(ALARM, "J4", "motion-sensor-5"), said, qos)
 
-    until(lambda: stream.since(before, at=said["timestamp"].replace(" ", "T") + "Z"), VISIBLE_WITHIN_S)
+    # Asked of the database: the stream may leave events out when its reader is slow.
+    moment = said["timestamp"].replace(" ", "T")[:23]
+    until(
+        lambda: latest(running, wired.mac).get(label, {}).get("timestamp", "").startswith(moment),
+        VISIBLE_WITHIN_S,
+    )
 
 
 def test_query_shows_the_reading_in_the_terminal(running, device):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -58,6 +59,17 @@ async def publishing(broker, **payloads):
         await task
 
 
+def figures_published(broker, within_s=30):
+    """Wait until the broker has told how many are connected."""
+    deadline = time.monotonic() + within_s
+    with contextlib.closing(broker.service("waiting")) as client:
+        client.subscribe("$SYS/broker/clients/connected")
+        while time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):
+                return client.receive()
+    raise AssertionError("the broker tells no figures")
+
+
 def sample(**payloads):
     made = Sample()
     for topic, payload in payloads.items():
@@ -66,6 +78,8 @@ def sample(**payloads):
 
 
 async def test_a_sample_sees_topics_schemas_and_the_broker_s_figures(desk, broker, mqtt):
+    # A broker that has just started publishes its figures only after a while.
+    await asyncio.to_thread(figures_published, broker)
     async with publishing(broker, plant_a_temp=b'{"value": 1.5}', plant_b=b"on"):
         assert await observer(desk.pool, mqtt).look()
 
