@@ -21,7 +21,7 @@ test: ## Lint, types, import contracts and every test
 	@sh scripts/step.sh "types (pyright)" $(BIN)/pyright
 	@sh scripts/step.sh "Kafka for the tests" $(BIN)/python scripts/fetch_kafka.py
 	@sh scripts/step.sh "TimescaleDB for the tests" $(BIN)/python -m benchmarks.timescale
-	@$(BIN)/pytest -q --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@BIN=$(BIN) sh scripts/tests.sh $(ARGS)
 
 check: ## The fast part of test: lint and unit tests, in seconds
 	@sh scripts/setup.sh

@@ -38,12 +38,26 @@ async def cloud(pool):
         yield cloud
 
 
+class AskedCalls(JobCalls):
+    """Tells when the first poll was answered."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.asked = asyncio.Event()
+
+    async def next_job(self):
+        try:
+            return await super().next_job()
+        finally:
+            self.asked.set()
+
+
 @contextlib.asynccontextmanager
 async def working(cloud, device, folder, *, link=None):
     """The agent's jobs on a device; over MQTT where there is a link."""
     uuid, store = str(device.uuid), await Store.open(folder / f"{device.uuid}.sqlite")
     line = Cloud(CloudAddress(cloud.url), uuid, lambda: device.key)
-    calls = JobCalls(uuid, line.ask)
+    calls = AskedCalls(uuid, line.ask)
     announces = (lambda: link.is_online) if link else (lambda: False)
     reports = Roads(MqttReports(uuid, link.publish), calls, announces) if link else None
     settings = JobSettings(cloud_jobs_polling_interval=3_600_000 if link else 1000)
@@ -53,6 +67,8 @@ async def working(cloud, device, folder, *, link=None):
         link.on(f"iot/device/{uuid}/jobs/notify-next", runner.hear)
         link.on(f"iot/device/{uuid}/jobs/+/update/accepted", runner.hear)
     task = asyncio.create_task(runner.run())
+    if link:
+        await calls.asked.wait()  # the poll of the start would hand out what is to be announced
     try:
         yield runner
     finally:

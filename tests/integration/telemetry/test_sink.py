@@ -192,6 +192,9 @@ async def test_a_sink_that_stood_still_within_a_transaction_holds_others_up_for_
     written = await asyncio.wait_for(other.write(batch((1, 1, 1, 2.0))), 10)
 
     assert written.rows == 1
+    async with asyncio.timeout(10):  # the server has ended it; its word of that may come a moment later
+        while not stopped._connection.is_closed():  # noqa: ASYNC110 - the driver sets no event
+            await asyncio.sleep(0.01)
     assert (await stopped.write(batch((1, 1, 1, 9.0), (1, 1, 2, 3.0)))).rows == 1
     assert [value for *_, value in await readings(pool)] == [1.0, 2.0, 3.0]
     await stopped.close()
