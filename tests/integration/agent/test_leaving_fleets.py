@@ -13,7 +13,7 @@ from iotistic.agent.engines.simulated.engine import SimulatedEngine
 from iotistic.agent.provisioning.model import ProvisioningRequest
 from iotistic.entrypoints.agent import assembly
 from iotistic.entrypoints.agent.faces import DeviceProvisioning
-from iotistic.entrypoints.agent.process import open_process
+from iotistic.entrypoints.agent.opening import open_process
 from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.kernel.process import pick_port
 from iotistic.kernel.settings import load_settings

@@ -4,7 +4,7 @@ import logging
 
 import structlog
 
-from iotistic.entrypoints.agent.process import open_process
+from iotistic.entrypoints.agent.opening import open_process
 from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.kernel.settings import load_settings
 

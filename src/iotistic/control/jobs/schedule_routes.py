@@ -24,6 +24,13 @@ _Cursor = Annotated[str | None, Query(max_length=100, description="`next_cursor`
 def schedule_router(jobs: JobService) -> APIRouter:
     """Return the routes of schedules."""
     router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=DeviceRoute)
+    _add_collection(router, jobs)
+    _add_changes(router, jobs)
+    _add_executions(router, jobs)
+    return router
+
+
+def _add_collection(router: APIRouter, jobs: JobService) -> None:
     schedules = jobs.schedules
 
     @router.get("/scheduler/status", dependencies=[_Reader])
@@ -54,6 +61,12 @@ def schedule_router(jobs: JobService) -> APIRouter:
         """One schedule."""
         return {"schedule": shown_schedule(await schedules.find(schedule_id))}
 
+    _ = job_scheduler_status, list_job_schedules, create_job_schedule, find_job_schedule
+
+
+def _add_changes(router: APIRouter, jobs: JobService) -> None:
+    schedules = jobs.schedules
+
     @router.patch("/schedules/{schedule_id}")
     async def change_job_schedule(
         schedule_id: UUID, asked: ScheduleChange, caller: _Controller
@@ -81,12 +94,16 @@ def schedule_router(jobs: JobService) -> APIRouter:
         resumed = await schedules.change(schedule_id, {"is_active": True}, by=caller.name)
         return {"schedule": shown_schedule(resumed)}
 
+    _ = change_job_schedule, delete_job_schedule, pause_job_schedule, resume_job_schedule
+
+
+def _add_executions(router: APIRouter, jobs: JobService) -> None:
     @router.get("/schedules/{schedule_id}/executions")
     async def list_job_schedule_executions(
         schedule_id: UUID, caller: _ReadingCaller, cursor: _Cursor = None, limit: _Limit = 50
     ) -> dict[str, Any]:
         """The jobs that a schedule made, the newest first."""
-        await schedules.find(schedule_id)
+        await jobs.schedules.find(schedule_id)
         wanted = Wanted(
             scope=caller.scope.parameter(),
             schedule_id=schedule_id,
@@ -100,6 +117,4 @@ def schedule_router(jobs: JobService) -> APIRouter:
             "next_cursor": write_cursor(last.created_at, last.id) if last else None,
         }
 
-    _ = job_scheduler_status, list_job_schedules, create_job_schedule, find_job_schedule, change_job_schedule
-    _ = delete_job_schedule, pause_job_schedule, resume_job_schedule, list_job_schedule_executions
-    return router
+    _ = list_job_schedule_executions

@@ -151,7 +151,19 @@ class CurrentState(BaseModel):
 def target_router(states: StateService, images: ImageResolver | None = None) -> APIRouter:
     """Return the routes below /devices/{uuid}; without `images` no tag is looked up."""
     router = APIRouter(prefix="/devices/{uuid}", tags=["device state"], route_class=DeviceRoute)
+    _add_targets(router, states)
+    _add_deployment(router, states, images)
 
+    @router.get("/current-state", operation_id="get_current_state", dependencies=_READER)
+    async def current(uuid: UUID) -> CurrentState:
+        """What the device said last; 404 before its first report."""
+        return CurrentState.of(uuid, await states.current(str(uuid)))
+
+    _ = current
+    return router
+
+
+def _add_targets(router: APIRouter, states: StateService) -> None:
     @router.get("/target-state", operation_id="get_target_state", dependencies=_READER)
     async def get_target(uuid: UUID) -> TargetState:
         """The target in force, and what waits to be deployed."""
@@ -182,6 +194,10 @@ def target_router(states: StateService, images: ImageResolver | None = None) -> 
         """Put the content of an older version in force, as the next version."""
         return TargetVersion.of(await states.roll_back(str(uuid), asked.version, by=caller.name))
 
+    _ = get_target, set_target, clear_target, history, roll_back
+
+
+def _add_deployment(router: APIRouter, states: StateService, images: ImageResolver | None) -> None:
     @router.post("/deploy", operation_id="deploy_target_state")
     async def deploy(
         uuid: UUID, caller: _Controller, asked: Annotated[DeployRequest | None, Body()] = None
@@ -202,13 +218,7 @@ def target_router(states: StateService, images: ImageResolver | None = None) -> 
         """Drop what waits."""
         return TargetState.of(uuid, await states.cancel(str(uuid), by=caller.name))
 
-    @router.get("/current-state", operation_id="get_current_state", dependencies=_READER)
-    async def current(uuid: UUID) -> CurrentState:
-        """What the device said last; 404 before its first report."""
-        return CurrentState.of(uuid, await states.current(str(uuid)))
-
-    _ = get_target, set_target, clear_target, history, roll_back, deploy, cancel, current
-    return router
+    _ = deploy, cancel
 
 
 async def waiting_pins(

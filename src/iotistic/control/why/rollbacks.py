@@ -4,7 +4,7 @@ from iotistic.control.why.facts import Facts
 from iotistic.control.why.finding import recorded, since_deployment, told
 from iotistic.control.why.model import Cause, Evidence
 from iotistic.control.why.port import About
-from iotistic.control.why.updates import other_images, service_errors
+from iotistic.control.why.update_findings import other_images, service_errors
 
 _ROLLED_BACK = About.ROLLED_BACK
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,6 @@ from iotistic.agent.link.errors import BrokerUnusable, CloudUnavailable
 from iotistic.agent.link.moving import ADOPTED, BrokerMove, knock
 from iotistic.agent.link.moving import Around as MoveAround
 from iotistic.agent.link.mqtt import MqttLink
-from iotistic.agent.local_api.address import KEY_FILE
 from iotistic.agent.local_api.key import LocalKey
 from iotistic.agent.local_api.server import DeviceApi
 from iotistic.agent.local_config.config import LocalConfig
@@ -37,30 +36,25 @@ from iotistic.agent.logs.collector import LogCollector
 from iotistic.agent.logs.files import LogFiles
 from iotistic.agent.logs.hub import LogHub
 from iotistic.agent.logs.level import level_named
-from iotistic.agent.logs.own import OwnLog
 from iotistic.agent.logs.shipper import LogShipper
 from iotistic.agent.logs.watched import Watched
 from iotistic.agent.metrics.machine import Observer
 from iotistic.agent.operations.operations import Operations
-from iotistic.agent.operations.room import Room
-from iotistic.agent.provisioning.provisioner import Around as ProvisioningAround
 from iotistic.agent.provisioning.provisioner import Provisioner
 from iotistic.agent.scenarios.scenarios import Scenarios
 from iotistic.agent.sensors.publisher import Gathering, Publisher
 from iotistic.agent.store.device import Identity
-from iotistic.agent.store.store import Store
 from iotistic.agent.updating.launching import launched
 from iotistic.agent.updating.roads import CloudRoad
 from iotistic.agent.updating.updater import Around as UpdateAround
 from iotistic.agent.updating.updater import Updater
-from iotistic.entrypoints.agent.anomalies import MachineLook, heed_settings, opened_watch
-from iotistic.entrypoints.agent.assembly import Agent, open_agent
+from iotistic.entrypoints.agent.anomalies import MachineLook, heed_settings
+from iotistic.entrypoints.agent.assembly import Agent
 from iotistic.entrypoints.agent.faces import api_parts, concerned
-from iotistic.entrypoints.agent.reports import DeviceReport, os_version
+from iotistic.entrypoints.agent.reports import DeviceReport
 from iotistic.entrypoints.agent.session import CloudSession, Device, Wishes
 from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.entrypoints.catalogue import version
-from iotistic.kernel.logging import change_level
 from iotistic.planning.model import Target
 from iotistic.planning.target import read_target
 
@@ -86,7 +80,7 @@ class Opened:
 
 
 class AgentProcess:
-    """One agent. `follows_cloud` is False when a file says what is wanted; made by `open_process`."""
+    """One agent. `follows_cloud` is False when a file says what is wanted; made by `opening.open_process`."""
 
     def __init__(
         self,
@@ -107,72 +101,91 @@ class AgentProcess:
         self._speaking, self._leavers = asyncio.Lock(), 0
         self.file_fault = ""
         """Why the file with the target, as it stands now, is not worked on."""
-        agent, store, uuid = self.agent, self.agent.store, self.identity.uuid
         self.link = MqttLink(self.broker, None, LinkAround(spread_s=settings.mqtt_reconnect_spread_s))
-        self.move_broker = BrokerMove(
-            MoveAround(
-                identity=lambda: self.identity,
-                own=settings.own_broker,
-                keep=partial(store.metadata.put, ADOPTED),
-                renew=self.link.renew,
-                is_at=self.link.is_at,
-                knock=knock,
-            ),
-            opened.broker,
+        self.move_broker = self._broker_move(opened.broker)
+        self.dispatcher = Dispatcher(self.agent.store.outbox, self.link, self.identity.uuid)
+        self.publisher = self._publisher()
+        self.scenarios = Scenarios(
+            settings.simulation, self.identity.uuid, publish=self.publisher.publish, clock=_clock
         )
-        self.dispatcher = Dispatcher(store.outbox, self.link, uuid)
-        self.publisher = Publisher(
-            self._append,
-            uuid,
-            _clock,
-            _gathering(settings),
-            heard=lambda sensor, readings: self.watch.feed(of_readings(sensor, readings)),
-        )
-        self.scenarios = Scenarios(settings.simulation, uuid, publish=self.publisher.publish, clock=_clock)
         self.watch.look = MachineLook(data, self.scenarios.disturb, self.link.round_trips.take, _clock)
         self.observer = Observer(data)
-        self.report = DeviceReport(
+        self.report = self._device_report()
+        self.shipper = LogShipper(self, settings.shipping, clock=_clock, chance=_chance)
+        self._collector = self._log_collector()
+        self._files = LogFiles(settings.log_dir or data / "logs", max_bytes=settings.max_log_file_size)
+        self.updater = self._updater(data)
+        self._announcements = Announcements(self.link, self.identity.uuid, concerned(self))
+        self.api = DeviceApi(api_parts(self), opened.key, settings.policy, settings.device_api_port)
+        self._listen()
+
+    def _broker_move(self, broker: Mapping[str, Any] | None) -> BrokerMove:
+        around = MoveAround(
+            identity=lambda: self.identity,
+            own=self.settings.own_broker,
+            keep=partial(self.agent.store.metadata.put, ADOPTED),
+            renew=self.link.renew,
+            is_at=self.link.is_at,
+            knock=knock,
+        )
+        return BrokerMove(around, broker)
+
+    def _publisher(self) -> Publisher:
+        return Publisher(
+            self._append,
+            self.identity.uuid,
+            _clock,
+            _gathering(self.settings),
+            heard=lambda sensor, readings: self.watch.feed(of_readings(sensor, readings)),
+        )
+
+    def _device_report(self) -> DeviceReport:
+        agent = self.agent
+        return DeviceReport(
             agent.reconciler,
             agent.record,
             self.observer,
             self.wanted,
             self.watch.report,
-            collect_processes=settings.collect_top_processes,
+            collect_processes=self.settings.collect_top_processes,
             chronicle=agent.chronicle,
             engine=agent.engine,
             facts=agent.facts,
         )
-        self.shipper = LogShipper(self, settings.shipping, clock=_clock, chance=_chance)
-        self._collector = LogCollector(
-            agent.engine,
-            Watched(agent.reconciler),
-            hub.add,
+
+    def _log_collector(self) -> LogCollector:
+        return LogCollector(
+            self.agent.engine,
+            Watched(self.agent.reconciler),
+            self.hub.add,
             _clock,
-            memory=store.metadata,
-            most_age_s=settings.log_max_age / 1000,
+            memory=self.agent.store.metadata,
+            most_age_s=self.settings.log_max_age / 1000,
         )
+
+    def _updater(self, data: Path) -> Updater:
         road = CloudRoad(
             lambda: self.identity.uuid,
             self.link,
             lambda: None if self.session is None else self.session.cloud.ask,
         )
-        update_around = UpdateAround(
+        around = UpdateAround(
             data=data,
             running=launched() or version(),
             road=road,
             clock=_clock,
-            look=agent.engine.observe,
-            restart=restart,
+            look=self.agent.engine.observe,
+            restart=self.restart,
         )
-        self.updater = Updater(settings, update_around)
-        self._announcements = Announcements(self.link, uuid, concerned(self))
-        self.link.on(f"iot/device/{uuid}/jobs/+/update/accepted", self._hear_job)
-        self._files = LogFiles(settings.log_dir or data / "logs", max_bytes=settings.max_log_file_size)
-        self.api = DeviceApi(api_parts(self), opened.key, settings.policy, settings.device_api_port)
-        hub.listen(self.shipper.take)
-        hub.listen(self._files.take)
-        heed_settings(self.config, settings, self.watch)
-        if follows_cloud:
+        return Updater(self.settings, around)
+
+    def _listen(self) -> None:
+        """Have every part hear what concerns it."""
+        self.link.on(f"iot/device/{self.identity.uuid}/jobs/+/update/accepted", self._hear_job)
+        self.hub.listen(self.shipper.take)
+        self.hub.listen(self._files.take)
+        heed_settings(self.config, self.settings, self.watch)
+        if self.follows_cloud:
             self.config.listen("CLOUD_API_ENDPOINT", self.move)
         self.wishes.listeners.append(self._wished)
         self._wished(self.wishes.config)
@@ -334,65 +347,6 @@ class AgentProcess:
             address = self.broker()
             return "" if address is None else address.ca_pem
         return ""
-
-
-@contextlib.asynccontextmanager
-async def open_process(
-    settings: AgentProcessSettings,
-    data: Path,
-    *,
-    follows_cloud: bool,
-    restart: Callable[[], None] | None = None,
-) -> AsyncGenerator[AgentProcess]:
-    """Yield an agent that is ready to run; `restart` is told when somebody wants another process.
-
-    Raises DockerMissing, RequestInvalid and what the store raises.
-    """
-    hub = LogHub(_clock, most=settings.max_logs, most_age_s=settings.log_max_age / 1000)
-    listeners: list[Callable[[], None]] = []
-
-    def noticed() -> None:
-        for listener in listeners:
-            listener()
-
-    with OwnLog(hub.add, _clock).listening():
-        adjusted = partial(_adjusted, settings)
-        async with open_agent(settings, data, noticed=noticed, adjusted=adjusted) as agent:
-            config = await LocalConfig.open(agent.store.metadata, settings.given())
-            changed = settings.with_local(config.local)
-            hub.most = changed.max_logs
-            if "LOG_LEVEL" in config.local:
-                change_level(changed.log_level)
-            opened = await _opened(changed, agent, config, data, follows_cloud=follows_cloud)
-            process = AgentProcess(changed, opened, data, hub, follows_cloud=follows_cloud, restart=restart)
-            listeners.append(process.noticed)
-            yield process
-
-
-async def _adjusted(settings: AgentProcessSettings, store: Store) -> AgentProcessSettings:
-    """Return the settings with what was set on the device on top, for parts that are made first."""
-    return settings.with_local((await LocalConfig.open(store.metadata, settings.given())).local)
-
-
-async def _opened(
-    settings: AgentProcessSettings, agent: Agent, config: LocalConfig, data: Path, *, follows_cloud: bool
-) -> Opened:
-    store = agent.store
-    facts = replace(
-        settings.device_facts(),
-        os_version=settings.os_version or os_version(),
-        agent_version=settings.agent_version or version(),
-    )
-    provisioner = await Provisioner.open(store, ProvisioningAround(_clock, _chance, facts))
-    if follows_cloud:
-        await provisioner.begin_with(settings.provisioning_request())
-    key = LocalKey(store.device, data / KEY_FILE)
-    await key.ensure(settings.given_key)
-    room = Room(agent.reconciler, agent.record, store.metadata, agent.locks, store.record.save)
-    operations = await Operations.open(room)
-    watch = await opened_watch(settings, store, _clock)
-    broker = (await store.metadata.load()).get(ADOPTED)
-    return Opened(agent, await store.device.load(), config, provisioner, operations, key, watch, broker)
 
 
 def _gathering(settings: AgentProcessSettings) -> Gathering:

@@ -11,7 +11,8 @@ import structlog
 
 from iotistic.agent.updating.launching import launch
 from iotistic.entrypoints.agent.assembly import Agent
-from iotistic.entrypoints.agent.process import AgentProcess, open_process
+from iotistic.entrypoints.agent.opening import open_process
+from iotistic.entrypoints.agent.process import AgentProcess
 from iotistic.entrypoints.agent.role import Role, become
 from iotistic.entrypoints.agent.settings import AgentProcessSettings
 from iotistic.entrypoints.agent.target_file import TargetInvalid, changed_at, read_file
