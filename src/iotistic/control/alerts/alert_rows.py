@@ -5,7 +5,7 @@ commit and does it once more raises no second alert and sends no second message.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -35,6 +35,13 @@ _ADD = (
     f"INSERT INTO alerts ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) "  # noqa: S608  constant
     f"ON CONFLICT (fingerprint) WHERE state <> 'resolved' DO NOTHING RETURNING {ALERT}"
 )
+
+
+async def counted(db: Database) -> Sequence[Mapping[str, Any]]:
+    """Return how many `alerts` are not resolved, by `state` and `severity`."""
+    return await db.fetch(
+        "SELECT state, severity, count(*) AS alerts FROM alerts WHERE state <> 'resolved' GROUP BY state, severity"
+    )
 
 
 async def apply(

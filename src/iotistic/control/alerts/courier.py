@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 import asyncpg
 import structlog
 
-from iotistic.control.alerts import target_rows
+from iotistic.control.alerts import metrics, target_rows
 from iotistic.control.alerts.mail import MailSender
 from iotistic.control.alerts.model import Delivery, Target, utc_now
 from iotistic.control.alerts.settings import DeliverySettings
@@ -102,6 +102,7 @@ class Courier:
         else:
             with database_errors():
                 await target_rows.delivered(self._pool, delivery, self._clock())
+            metrics.DELIVERIES.labels(target.channel["kind"], "delivered").inc()
         return True
 
     async def _note_failure(self, delivery: Delivery, target: Target, exc: Exception) -> None:
@@ -115,6 +116,7 @@ class Courier:
             until = now + timedelta(seconds=settings.alert_circuit_s)
             if await target_rows.rest(self._pool, target.id, settings.alert_circuit_failures, until):
                 log.warning("alert_target.resting", target_id=str(target.id), until=until.isoformat())
+        metrics.DELIVERIES.labels(target.channel["kind"], "dead" if is_last else "failed").inc()
         if is_last:
             log.warning("alert_delivery.given_up", delivery_id=str(delivery.id), fault=fault)
 

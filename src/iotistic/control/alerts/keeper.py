@@ -8,13 +8,14 @@ other rule waiting.
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import asyncpg
 import structlog
 
-from iotistic.control.alerts import alert_rows, rule_rows, stream_rows
+from iotistic.control.alerts import alert_rows, metrics, rule_rows, stream_rows, target_rows
 from iotistic.control.alerts.anomaly_sweep import AnomalySweep
 from iotistic.control.alerts.conditions import AnomalyFound, Stream
 from iotistic.control.alerts.model import Database, Work, utc_now
@@ -28,7 +29,7 @@ from iotistic.kernel.postgres.pool import database_errors
 log = structlog.get_logger()
 
 _MARKS_A_ROUND = 2000
-_WAKE_S, _FORGET_S = 5.0, 3600.0
+_WAKE_S, _STAND_S, _FORGET_S = 5.0, 15.0, 3600.0
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.5, 10.0
 _MINUTE = timedelta(minutes=1)
 
@@ -65,6 +66,7 @@ class AlertKeeper:
             "rules": (self.look_at_all, self._settings.alert_round_s / 4),
             "marks": (self.hand_out_marks, self._settings.alert_round_s),
             "silences": (self.wake, _WAKE_S),
+            "figures": (self.stand, _STAND_S),
         }
         if self._forgets:
             loops["forget"] = (self.forget, _FORGET_S)
@@ -86,7 +88,7 @@ class AlertKeeper:
     async def look_at_one(self) -> bool:
         """Look at the rule that waits the longest; return whether one was due."""
         work: Work | None = None
-        now = self._clock()
+        now, began = self._clock(), time.perf_counter()
         try:
             with database_errors():
                 async with self._pool.acquire() as db, db.transaction():
@@ -98,7 +100,10 @@ class AlertKeeper:
         except (IotisticError, asyncpg.PostgresError, ArithmeticError, ValueError) as exc:
             if work is None:
                 raise
+            metrics.looked(work.rule.stream, time.perf_counter() - began, has_failed=True)
             await self._note_fault(work, now, exc)
+        else:
+            metrics.looked(work.rule.stream, time.perf_counter() - began, has_failed=False)
         return True
 
     def _look_of(self, work: Work) -> Callable[[Database, Work, datetime], Awaitable[bool]]:
@@ -127,6 +132,13 @@ class AlertKeeper:
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
                 await alert_rows.wake(db, self._clock())
+
+    async def stand(self) -> None:
+        """Show how alerts, rules and messages stand in the figures of this process."""
+        with database_errors():
+            alerts = await alert_rows.counted(self._pool)
+            behind = await rule_rows.behind(self._pool, self._clock())
+            metrics.stand(alerts, behind, await target_rows.waiting(self._pool))
 
     async def forget(self) -> dict[str, int]:
         """Drop what is too old; return how many of each kind."""

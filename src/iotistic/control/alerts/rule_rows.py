@@ -120,6 +120,15 @@ async def looked(
     )
 
 
+async def behind(db: Database, now: datetime) -> Sequence[Mapping[str, Any]]:
+    """Return how old the first instant is that some rule has not judged, `behind_s`, by `stream`."""
+    return await db.fetch(
+        "SELECT r.stream, greatest(extract(epoch FROM $1 - min(w.evaluated_until)), 0)::double precision AS behind_s "
+        "FROM alert_rule_work w JOIN alert_rules r ON r.id = w.rule_id GROUP BY r.stream",
+        now,
+    )
+
+
 async def failed(db: Database, rule_id: UUID, now: datetime, fault: str) -> None:
     """Note that a rule could not be evaluated: others come first."""
     await db.execute(

@@ -136,6 +136,11 @@ async def claim(db: Database, now: datetime, lease: timedelta) -> tuple[Delivery
     return _delivery(row), _target(target)
 
 
+async def waiting(db: Database) -> int:
+    """Return how many messages wait to be delivered."""
+    return await db.fetchval("SELECT count(*) FROM alert_deliveries WHERE state = 'waiting'")
+
+
 async def delivered(db: Database, delivery: Delivery, now: datetime) -> None:
     """Note that a message was taken; its target is trusted again."""
     await db.execute(

@@ -16,7 +16,7 @@ import structlog
 from iotistic.contracts.jobs import JobStatus
 from iotistic.contracts.provisioning.fields import write_time
 from iotistic.control.devices.repository import Database
-from iotistic.control.jobs import due_parts, part_rows, settling
+from iotistic.control.jobs import due_parts, metrics, part_rows, settling
 from iotistic.control.jobs.arrivals import heard, read_report
 from iotistic.control.jobs.model import JobUnknown
 from iotistic.control.jobs.part_rows import PartRow
@@ -51,6 +51,7 @@ class DeviceJobs:
             found = await due_parts.next_of(self._pool, device, now)
             if found is not None and (found.handed_at is None or found.part.status is JobStatus.CANCELED):
                 await due_parts.handed(self._pool, found, now)
+                metrics.DELIVERED.labels("fetched").inc()
         return found
 
     async def report(self, device: UUID, job_id: UUID, message: object) -> Told:
@@ -67,6 +68,7 @@ class DeviceJobs:
                     return Told(after.status, held.version)
                 version = await part_rows.save(db, held, after)
                 settled = await self._settle(db, job_id, held.part.status, after.status, now)
+        metrics.changed(held.part, after)
         if after.status is not held.part.status:
             fields = {"job_id": str(job_id), "device_uuid": str(device), "attempt": after.attempt}
             log.info("job.reported", **fields, status=after.status, job_status=settled)

@@ -1,7 +1,8 @@
 """Parts that something is to be done with: late ones, those to be handed out, those to be told over MQTT."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from iotistic.control.devices.repository import Database
@@ -20,6 +21,17 @@ async def claim_late(db: Database, now: datetime, limit: int, *, grace_s: float)
         limit,
     )
     return [part_row(row, grace_s=grace_s) for row in rows]
+
+
+async def standing(db: Database, now: datetime) -> Mapping[str, Any]:
+    """Return how many parts are `queued` and `in_progress`, and for how many seconds the oldest waits, `waits_s`."""
+    return await db.fetchrow(
+        "SELECT count(*) FILTER (WHERE status = 'QUEUED') AS queued, "
+        "count(*) FILTER (WHERE status = 'IN_PROGRESS') AS in_progress, "
+        "coalesce(extract(epoch FROM $1 - min(available_at) FILTER (WHERE status = 'QUEUED' AND available_at <= $1)), 0)"
+        "::double precision AS waits_s FROM device_job_status WHERE finished_at IS NULL",
+        now,
+    )
 
 
 async def next_of(db: Database, device: UUID, now: datetime) -> PartRow | None:

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from iotistic.control.jobs import due_parts, part_rows, rows, settling
+from iotistic.control.jobs import due_parts, metrics, part_rows, rows, settling
 from iotistic.control.jobs.arrivals import late
 from iotistic.control.jobs.messages import Announcer
 from iotistic.control.jobs.placing import join_job, start_job
@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 _AT_ONCE = 100
 _FORGET_EVERY_S = 3600.0
+_STAND_EVERY_S = 15.0
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.5, 15.0
 
 
@@ -64,6 +65,7 @@ class JobKeeper:
             "settle": (self.settle, self._settings.job_join_round_s),
             "join": (self.join, self._settings.job_join_round_s),
             "tell": (self.tell, round_s),
+            "stand": (self.stand, _STAND_EVERY_S),
         }
         if self._forgets:
             loops["forget"] = (self.forget, _FORGET_EVERY_S)
@@ -121,6 +123,11 @@ class JobKeeper:
         ):
             pass
 
+    async def stand(self) -> None:
+        """Show how parts stand in the figures of this process."""
+        with database_errors():
+            metrics.stand(await due_parts.standing(self._pool, self._clock()))
+
     async def forget(self) -> int:
         """Remove jobs that have been over for long; return how many."""
         total = 0
@@ -135,12 +142,14 @@ class JobKeeper:
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
                 claimed = await due_parts.claim_late(db, now, _AT_ONCE, grace_s=self._grace_s)
-                for row in claimed:
-                    if row.terms is not None:
-                        await part_rows.save(db, row, late(row.part, now, row.terms))
+                after = [(row, late(row.part, now, row.terms)) for row in claimed if row.terms is not None]
+                for row, part in after:
+                    await part_rows.save(db, row, part)
                 # In the order of their ids, so that two of us never wait for each other.
                 for job_id in sorted({row.job_id for row in claimed}):
                     await settling.settle(db, job_id, now)
+        for row, part in after:
+            metrics.changed(row.part, part)
         if claimed:
             log.info("job.parts_late", parts=len(claimed))
         return len(claimed)

@@ -23,7 +23,7 @@ import structlog
 
 from iotistic.contracts.job_messages import notify_topic
 from iotistic.contracts.provisioning.fields import write_time
-from iotistic.control.jobs import due_parts
+from iotistic.control.jobs import due_parts, metrics
 from iotistic.control.jobs.delivery import DeviceJobs, Told, announced
 from iotistic.control.jobs.part_rows import PartRow
 from iotistic.kernel.errors import IotisticError, Unavailable
@@ -94,6 +94,8 @@ class Announcer:
             claimed = await due_parts.claim_untold(self._pool, now, now + _LEASE, _AT_ONCE)
         taken = await asyncio.gather(*(self._tell(row, now) for row in claimed))
         told = [row for row, is_taken in zip(claimed, taken, strict=True) if is_taken]
+        metrics.DELIVERED.labels("announced").inc(len(told))
+        metrics.DELIVERED.labels("unsent").inc(len(claimed) - len(told))
         if told:
             with database_errors():
                 await due_parts.told(self._pool, told, now)

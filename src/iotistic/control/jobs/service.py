@@ -10,7 +10,7 @@ import structlog
 from iotistic.contracts.jobs import ExecutionKind, JobStatus
 from iotistic.control.access.model import Caller
 from iotistic.control.audit.port import NO_TRAIL, Trail
-from iotistic.control.jobs import part_rows, rows, settling
+from iotistic.control.jobs import metrics, part_rows, rows, settling
 from iotistic.control.jobs.arrivals import cancelled
 from iotistic.control.jobs.model import (
     Job,
@@ -169,7 +169,7 @@ class JobService:
                 await rows.lock(db, job_id)
                 if await rows.find(db, job_id, by.scope.parameter()) is None:
                     raise JobUnknown(id=str(job_id))
-                await part_rows.cancel_open(db, job_id, now, reason)
+                count = await part_rows.cancel_open(db, job_id, now, reason)
                 done = await settling.finish(db, job_id, JobStatus.CANCELED, now, reason=reason, by=by.name)
                 found = await rows.find(db, job_id)
                 if found is None:
@@ -179,6 +179,7 @@ class JobService:
                 await self._trail.record(
                     db, by, "job.cancelled", ("job", job_id), details={"name": found.order.name}
                 )
+        metrics.ENDED.labels(JobStatus.CANCELED.value).inc(count)
         log.info("job.cancelled", job_id=str(job_id), by=by.name)
         return found
 
@@ -193,10 +194,12 @@ class JobService:
                     raise JobUnknown(id=str(job_id), device_uuid=str(device))
                 if held.part.status.is_final:
                     raise JobOver(f"the job is over on this device: {held.part.status}")
-                await part_rows.save(db, held, cancelled(held.part, now, _CANCELED.format(by=by.name)))
+                after = cancelled(held.part, now, _CANCELED.format(by=by.name))
+                await part_rows.save(db, held, after)
                 await settling.settle(db, job_id, now)
                 details = {"device_uuid": str(device)}
                 await self._trail.record(db, by, "job.part_cancelled", ("job", job_id), details=details)
+        metrics.changed(held.part, after)
         log.info("job.part_cancelled", job_id=str(job_id), device_uuid=str(device), by=by.name)
         return await self.part(job_id, device, by=by)
 
