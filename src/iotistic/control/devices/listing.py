@@ -1,6 +1,8 @@
 """The list of devices: one statement a page, read where it stands by its keyset.
 
-The page is cut out first, by devices and presence alone; what else a row shows is looked up for its few rows.
+The page is cut out first, by devices and presence alone; what else a row shows is looked up for its few rows. Every
+device has one row of presence, so neither is read where nothing is asked of it: counting to 10,000 by both takes five
+times as long as by one.
 """
 
 import re
@@ -52,6 +54,7 @@ _KEYS: Mapping[str, tuple[tuple[str, Key], ...]] = MappingProxyType(
         "last_seen": (("p.seen_at", Key.TIME),),
     }
 )
+_BY_PRESENCE = frozenset({Order.LAST_SEEN, Order.LAST_SEEN_DESCENDING})
 _TYPES = {Key.TEXT: "text", Key.TIME: "timestamptz"}
 
 _SHOWN = """
@@ -70,6 +73,8 @@ JOIN device_presence p ON p.device_uuid = page.uuid
 LEFT JOIN device_reports r ON r.device_uuid = page.uuid
 LEFT JOIN device_targets t ON t.device_uuid = page.uuid
 """
+_DEVICES, _PRESENCE = "fleet_devices d", "device_presence p"
+_BOTH = f"{_DEVICES} JOIN {_PRESENCE} ON p.device_uuid = d.uuid"
 # Plans are made for the filters at hand: one that is good for all is good for none.
 _SESSION = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off"
 
@@ -133,9 +138,9 @@ def statement_of(wanted: DeviceFilter, asked: Page) -> tuple[str, list[object]]:
     outer = ", ".join(f"page.key_{number}{way}" for number in range(len(columns)))
     offset = statement.parameter(_offset(asked))
     limit = statement.parameter(asked.limit + 1)
+    read = _BOTH if wanted.asks_presence or asked.order in _BY_PRESENCE else _DEVICES
     text = (
-        f"WITH page AS MATERIALIZED (SELECT d.uuid, {named} FROM fleet_devices d "  # noqa: S608  constants
-        f"JOIN device_presence p ON p.device_uuid = d.uuid WHERE {statement.text} "
+        f"WITH page AS MATERIALIZED (SELECT d.uuid, {named} FROM {read} WHERE {statement.text} "  # noqa: S608  constants
         f"ORDER BY {order} OFFSET {offset} LIMIT {limit}) "
         f"{_SHOWN}, {kept}, ({counted}) AS total FROM page {_AROUND} ORDER BY {outer}, page.uuid{way}"
     )
@@ -145,9 +150,10 @@ def statement_of(wanted: DeviceFilter, asked: Page) -> tuple[str, list[object]]:
 def _count(wanted: DeviceFilter, statement: Statement) -> str:
     if wanted == DeviceFilter():
         return "SELECT devices FROM fleet_device_tally"
+    joined = _BOTH if wanted.asks_presence else _DEVICES
+    read = _PRESENCE if wanted.asks_only_presence else joined
     return (
-        f"SELECT count(*) FROM (SELECT FROM fleet_devices d JOIN device_presence p ON p.device_uuid = d.uuid "  # noqa: S608  constants
-        f"WHERE {statement.text} LIMIT {MOST_COUNTED + 1}) counted"
+        f"SELECT count(*) FROM (SELECT FROM {read} WHERE {statement.text} LIMIT {MOST_COUNTED + 1}) counted"  # noqa: S608  constants
     )
 
 

@@ -5,7 +5,7 @@ Only constants of this module and numbers of parameters ever become text of a st
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -56,6 +56,16 @@ class DeviceFilter:
     is_online: bool | None = None
     seen_before: datetime | None = None
     tags: tuple[TagSelector, ...] = ()
+
+    @property
+    def asks_presence(self) -> bool:
+        """Whether something is asked of device_presence."""
+        return self.is_online is not None or self.seen_before is not None
+
+    @property
+    def asks_only_presence(self) -> bool:
+        """Whether nothing is asked of anything else."""
+        return self.asks_presence and replace(self, is_online=None, seen_before=None) == DeviceFilter()
 
 
 class Statement:

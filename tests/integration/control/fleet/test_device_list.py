@@ -71,6 +71,7 @@ async def test_a_device_shows_what_it_is_and_what_it_reported(fleet):
         ({"tag": "!site"}, ["Gamma 100%"]),
         ({"tag": ["site:Bonn", "!spare"]}, ["Alpha"]),
         ({"seen_before": "-1h"}, ["Alpha", "Gamma 100%"]),
+        ({"online": "false", "fleet": "south", "sort": "-last_seen"}, ["Gamma 100%"]),
         ({"q": "nothing like it"}, []),
     ],
 )  # fmt: skip
@@ -81,8 +82,10 @@ async def test_filters_hold_together(fleet, asked, found):
     await fleet.ask("POST", f"/devices/{one.uuid}/tags", json={"key": "site", "value": "Bonn"})
     await fleet.ask("POST", f"/devices/{two.uuid}/tags", json={"tags": {"site": "Ulm", "spare": ""}})
     await fleet.ask("PATCH", f"/devices/{three_.uuid}/active", json={"is_active": False})
+    answer = (await fleet.get("/devices", **asked)).json()
 
-    assert await fleet.names(**asked) == found
+    assert [one["name"] for one in answer["devices"]] == found
+    assert answer["pagination"]["totalDevices"] == len(found)
 
 
 async def pages(fleet, order):
