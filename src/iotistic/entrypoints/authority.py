@@ -15,7 +15,12 @@ import httpx2
 from pydantic import BaseModel, SecretStr
 
 from iotistic.contracts.mac import Mac
-from iotistic.entrypoints.installation import raise_for_problem, running_endpoints
+from iotistic.entrypoints.installation import (
+    RequestImpossible,
+    raise_for_problem,
+    running_endpoints,
+    usable_token,
+)
 from iotistic.kernel.errors import Denied, Invalid, Unavailable
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.settings import load_settings
@@ -63,7 +68,8 @@ def connect(*, identity: tuple[Path, Path] | None = None) -> "Authority":
     settings = load_settings(AuthoritySettings)
     if settings.iotistic_pki_url:
         url, ca = settings.iotistic_pki_url, settings.iotistic_ca_file or settings.home.ca_certificate
-        token = settings.iotistic_api_token.get_secret_value() if settings.iotistic_api_token else None
+        # A device's certificate is credential enough.
+        token = None if identity else usable_token(settings.iotistic_api_token)
     else:
         endpoints = running_endpoints(settings.home)
         url, ca = endpoints.pki, Path(endpoints.ca)
@@ -97,7 +103,12 @@ class Authority:
     def __init__(self, url: str, context: ssl.SSLContext, token: str | None) -> None:
         self._url = url
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx2.Client(base_url=url, verify=context, headers=headers, timeout=_TIMEOUT_S)
+        try:
+            self._client = httpx2.Client(base_url=url, verify=context, headers=headers, timeout=_TIMEOUT_S)
+        except httpx2.InvalidURL as exc:
+            raise RequestImpossible(
+                f"{url} is no address: {exc}", hint="write it like https://iot.example.com:8080"
+            ) from exc
 
     def __enter__(self) -> Self:
         return self
@@ -146,6 +157,8 @@ class Authority:
         given = {name: str(value) for name, value in params.items() if value is not None}
         try:
             response = self._client.request(method, path, params=given, json=body)
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as exc:
+            raise RequestImpossible(f"this cannot be asked of {self._url}: {exc}") from exc
         except httpx2.TransportError as exc:
             raise Unavailable(
                 f"the certificate authority at {self._url} does not answer: {exc}",

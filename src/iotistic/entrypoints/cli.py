@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from iotistic.entrypoints import catalogue
 from iotistic.entrypoints.lean import load_structlog_alone
+from iotistic.entrypoints.misuse import told
 from iotistic.kernel.errors import Invalid, IotisticError, Unavailable
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class PartMissing(Unavailable):
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit the process with its code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _never_fail_to_print()
+    never_fail_to_print()
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _never_fail_to_print() -> None:
+def never_fail_to_print() -> None:
     """Let a terminal without the character for ° or ▁ show a question mark instead of a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in {"strict", "surrogateescape"}:
@@ -86,7 +87,8 @@ def _dispatch(arguments: list[str]) -> int:
         case [name, *rest] if name in catalogue.PROCESSES:
             return _run_process(name, rest)
         case _:
-            return _run_command(arguments)
+            with told(arguments):
+                return _run_command(arguments)
 
 
 def _run_process(name: str, rest: list[str]) -> int:
@@ -110,7 +112,8 @@ def _run_command(arguments: list[str]) -> int:
     try:
         result = build_app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as exc:
-        raise UsageInvalid(str(exc).strip(), hint=f"see `iotistic {name} --help`") from exc
+        command = " ".join(exc.command_chain or (name,))
+        raise UsageInvalid(str(exc).strip(), hint=f"see `iotistic {command} --help`") from exc
     except ImportError as exc:
         cause = exc if isinstance(exc, ModuleNotFoundError) else exc.__cause__
         if not isinstance(cause, ModuleNotFoundError):

@@ -36,6 +36,18 @@ class AnswerNotUnderstood(Unavailable):
     code = "api.answer_invalid"
 
 
+class RequestImpossible(Invalid):
+    """This cannot be asked of the API: an address or a name is too long, or holds what addresses cannot."""
+
+    code = "api.request_impossible"
+
+
+class TokenUnusable(Denied):
+    """The token for IOTISTIC_API_URL is not set, or is no token."""
+
+    code = "api.token_unusable"
+
+
 class ClientSettings(HomeSettings):
     """Which installation the commands talk to."""
 
@@ -96,14 +108,22 @@ def connect(settings: ClientSettings | None = None) -> "Api":
     """Return a client for the API that the settings name."""
     chosen = settings or load_settings(ClientSettings)
     if chosen.iotistic_api_url:
-        token = chosen.iotistic_api_token
-        return Api(chosen.iotistic_api_url, token.get_secret_value() if token else "")
+        return Api(chosen.iotistic_api_url, usable_token(chosen.iotistic_api_token))
     endpoints = running_endpoints(chosen.home)
     try:
         token_text = chosen.home.api_token.read_text(encoding="utf-8").strip()
     except OSError as exc:
         raise Denied(f"the token in {chosen.home.api_token} cannot be read: {exc.strerror}") from exc
     return Api(endpoints.api, token_text)
+
+
+def usable_token(token: SecretStr | None) -> str:
+    """Return a token that a header can hold. Raises TokenUnusable."""
+    text = token.get_secret_value() if token else ""
+    if not text or not text.isascii() or not text.isprintable():
+        what = "holds what no token has" if text else "is not set"
+        raise TokenUnusable(f"IOTISTIC_API_TOKEN {what}", hint=_HINTS[401])
+    return text
 
 
 T = TypeVar("T")
@@ -115,7 +135,14 @@ class Api:
     def __init__(self, url: str, token: str) -> None:
         self.url = url.rstrip("/")
         self.headers = {"Authorization": f"Bearer {token}"}
-        self._client = httpx2.Client(base_url=f"{self.url}/api/v1", headers=self.headers, timeout=_TIMEOUT_S)
+        try:
+            self._client = httpx2.Client(
+                base_url=f"{self.url}/api/v1", headers=self.headers, timeout=_TIMEOUT_S
+            )
+        except httpx2.InvalidURL as exc:
+            raise RequestImpossible(
+                f"{url} is no address: {exc}", hint="write it like https://iot.example.com"
+            ) from exc
 
     def get(self, path: str, shape: type[T], **params: object) -> T:
         """GET below /api/v1 and return the answer as `shape`; None parameters are left out."""
@@ -136,6 +163,8 @@ class Api:
         given = {name: _text(value) for name, value in (params or {}).items() if value is not None}
         try:
             response = self._client.request(method, path, params=given, json=body)
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as exc:
+            raise RequestImpossible(f"this cannot be asked of {self.url}: {exc}") from exc
         except httpx2.TransportError as exc:
             raise Unavailable(
                 f"the API at {self.url} does not answer: {exc}", hint="see `iotistic status`"

@@ -45,8 +45,15 @@ def _found(fields: list[str], environ: Mapping[str, str]) -> dict[str, str]:
         if value := environ.get(name):
             found[field] = value
         elif path := environ.get(name + _FILE_SUFFIX):
-            found[field] = Path(path).read_text(encoding="utf-8").strip()
+            found[field] = _content(Path(path))
     return found
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as exc:
+        raise OSError(f"{path} is not text in UTF-8") from exc
 
 
 S = TypeVar("S", bound=Settings)

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from iotistic.entrypoints.cli import PartMissing, UsageInvalid, report
+from iotistic.entrypoints.cli import PartMissing, UsageInvalid, never_fail_to_print, report
+from iotistic.entrypoints.misuse import told
 from iotistic.kernel.errors import IotisticError
 
 _INTERRUPTED = 130
@@ -20,8 +21,10 @@ _ALIKE = 0.75  # "strat" is start, "pause" is not purge
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one verb and exit the process with its code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    never_fail_to_print()
     try:
-        code = _run(arguments)
+        with told(arguments):
+            code = _run(arguments)
         sys.stdout.flush()
     except IotisticError as exc:
         report(exc, as_json="--json" in arguments)

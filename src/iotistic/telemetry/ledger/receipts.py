@@ -76,6 +76,9 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     """Read a public key (PEM). Raises KeyUnusable."""
     try:
         key = serialization.load_pem_public_key(path.read_bytes())
+    except FileNotFoundError as exc:
+        hint = "it is made with the first receipt; --key names another file"
+        raise KeyUnusable(f"there is no {path}", hint=hint) from exc
     except (OSError, ValueError) as exc:
         raise KeyUnusable(f"{path} holds no public key that can be read") from exc
     if not isinstance(key, Ed25519PublicKey):
