@@ -49,13 +49,17 @@ class AccountDesk:
         *,
         counts: Storage | None = None,
         trail: Trail = NO_TRAIL,
+        hashes_apart: bool = False,
         clock: Callable[[], datetime] = utc_now,
     ) -> "AccountDesk":
         """Build it; `counts` (from shared_counts.py) is where several processes count logins together.
 
-        `trail` is told of logins, and of changes of users, sessions and keys.
+        `trail` is told of logins, and of changes of users, sessions and keys. With `hashes_apart` passwords are hashed
+        in processes of their own.
         """
-        passwords = Passwords(threads=settings.password_threads, queue=settings.password_queue)
+        passwords = Passwords(
+            threads=settings.password_threads, queue=settings.password_queue, is_apart=hashes_apart
+        )
         access_tokens = AccessTokens(
             settings.jwt_secret, lifetime=timedelta(minutes=settings.access_token_minutes)
         )

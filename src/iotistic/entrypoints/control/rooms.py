@@ -102,7 +102,9 @@ class ControlPlane:
         """Build it; nothing is asked of the database yet. Raises AuthorityUnusable, AuthorityFileMissing."""
         pool, settings, clock = ground.pool, ground.settings, ground.clock
         trail, decisions = AuditTrail(clock=clock), DecisionRecords(clock=clock)
-        accounts = AccountDesk.of(pool, settings, ClientAddresses.of(settings), trail=trail, clock=clock)
+        accounts = AccountDesk.of(
+            pool, settings, ClientAddresses.of(settings), trail=trail, hashes_apart=True, clock=clock
+        )
         licences = LicenceService(pool, settings, trail=trail, clock=clock)
         devices = DeviceService(pool, settings, decisions=decisions, trail=trail, clock=clock)
         journal = PresenceJournal(PresenceNotes(decisions), PresenceEvents(), JobReminder(clock=clock))
