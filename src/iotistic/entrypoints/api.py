@@ -25,6 +25,7 @@ from iotistic.control.access.model import Permission
 from iotistic.control.access.routing import check_routes
 from iotistic.control.access.rules import Gate, Needs, install_gate
 from iotistic.control.audit.origin import note_origins
+from iotistic.control.provisioning.answering import is_of_this_machine
 from iotistic.control.states.express import ExpressStates
 from iotistic.entrypoints import catalogue
 from iotistic.entrypoints.control.bridges import ServicePublisher
@@ -47,6 +48,7 @@ from iotistic.kernel.web.auth import BearerAuth
 from iotistic.kernel.web.describing import exemplify
 from iotistic.kernel.web.metrics import MetricsAccessSettings
 from iotistic.kernel.web.server import serve
+from iotistic.kernel.web.turnstile import Turnstile
 from iotistic.telemetry.dead_letters.repository import DeadLetterRepository
 from iotistic.telemetry.dead_letters.routes import dead_letter_router
 from iotistic.telemetry.dead_letters.service import DeadLetterService, Publisher
@@ -66,6 +68,7 @@ log = structlog.get_logger()
 
 BASE = "/api/v1"
 PREFIX = f"{BASE}/telemetry"
+_LOOPBACK = "127.0.0.1"
 _PUBACK_WITHIN_S = 10.0
 _BODY_LIMIT = 10 * 1024 * 1024
 _STREAMED = re.compile(rf"{BASE}/device/[^/]+/logs")
@@ -152,6 +155,9 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
         server = await serve(app, host=settings.api_host, port=settings.api_port, front=front)
         stack.push_async_callback(server.stop)
         log.info("api.ready", host=settings.api_host, port=server.port)
+        if is_of_this_machine(settings.device_mqtt_url) and settings.api_host != _LOOPBACK:
+            hint = "set DEVICE_MQTT_URL to the broker as devices reach it"
+            log.warning("provisioning.broker_of_this_machine", told=settings.device_mqtt_url, hint=hint)
         stack.push_async_callback(_cancel, asyncio.create_task(open_all(pool)))
         # What was made until now stays: the collector looks at it no more, which it did for tens of milliseconds.
         gc.collect()
@@ -193,9 +199,9 @@ def add_control(app: FastAPI, control: ControlPlane) -> None:
 
 
 def express(app: FastAPI, control: ControlPlane) -> ExpressStates:
-    """Return what stands in front of the app: what devices send all day comes no further."""
+    """Return what stands in front of the app: what devices send all day comes no further, and the rest in turns."""
     said = [(VERSION_HEADER, VERSION)]
-    return ExpressStates(app, together=control.together, base=BASE, said=said)
+    return ExpressStates(Turnstile(app), together=control.together, base=BASE, said=said)
 
 
 def _ground(pool: asyncpg.Pool, settings: ApiSettings, publisher: "BrokerPublisher") -> Ground:
