@@ -84,12 +84,12 @@ def _ensure(
 def _reachable_hosts(hosts: Sequence[str]) -> list[str]:
     named = ["localhost", "127.0.0.1", "::1", socket.gethostname(), *hosts]
     if not _ANY_ADDRESS.isdisjoint(hosts):
-        named += _own_addresses()
+        named += own_addresses()
     return list(dict.fromkeys(host for host in named if host not in _ANY_ADDRESS and _can_be_named(host)))
 
 
-def _own_addresses() -> list[str]:
-    """Return the addresses that this machine would use towards the network, which devices reach it under."""
+def own_addresses() -> list[str]:
+    """Return the addresses that this machine would use towards the network, which devices reach it under: IPv4 first."""
     found: list[str] = []
     for family, far_away in _FAR_AWAY:
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,8 @@ class OfferSettings(Settings):
     """Where devices find the cloud and its broker."""
 
     device_mqtt_url: str = Field(default="mqtts://localhost:8883", pattern=r"^mqtts?://[^\s/]+$")
-    """Address of the broker as devices reach it."""
+    """Address of the broker as devices reach it. `iotistic up` sets it by itself: to your broker (MQTT_BROKER_URL), to
+    MQTT_BROKER_HOST, or to what it listens on."""
     device_mqtt_password_url: str = Field(default="", pattern=r"^(mqtts?://[^\s/]+)?$")
     """Address of the broker for devices without a certificate, such as those of the earlier system, when it takes their
     passwords at another port (MQTT_ACCOUNT_PORT of the broker); empty: the same."""
@@ -34,6 +36,15 @@ class OfferSettings(Settings):
     """Certificates (PEM) that devices check the API against; empty: the system's."""
     provisioning_secret: SecretStr
     """Passwords of devices at the broker are derived from it; PROVISIONING_SECRET_FILE keeps it in a file."""
+
+
+def is_of_this_machine(url: str) -> bool:
+    """Whether an address is another machine for each that reads it, so that no other device can follow it."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
 """Our own processes as `up` starts them: arguments, environment, log, readiness."""
 
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from iotistic.entrypoints.up import try_out
 from iotistic.entrypoints.up.parts import OwnProcess
 from iotistic.entrypoints.up.ports import LOOPBACK, Chosen
 from iotistic.entrypoints.up.probes import ready_at
+from iotistic.entrypoints.up.reach import in_url, reach
 from iotistic.entrypoints.up.settings import UpSettings
 from iotistic.kernel.home import Home
 from iotistic.telemetry.transports.lanes import Lane
@@ -83,13 +82,7 @@ class Processes:
 
     def _devices_broker(self) -> dict[str, str]:
         """Return the broker as devices reach it: by certificate, and, where it is ours, by password."""
-        own = f"mqtts://{local_host(self.settings.listen_address)}:{self.ports['mqtt'].port}"
-        url = os.environ.get("DEVICE_MQTT_URL") or own
-        if self.settings.mqtt_broker_url or os.environ.get("DEVICE_MQTT_PASSWORD_URL"):
-            return {"DEVICE_MQTT_URL": url}
-        host = urlsplit(url).hostname or ""
-        account = f"mqtts://{f'[{host}]' if ':' in host else host}:{self.ports['mqtt_account'].port}"
-        return {"DEVICE_MQTT_URL": url, "DEVICE_MQTT_PASSWORD_URL": account}
+        return reach(self.settings, self.ports).environment()
 
     def simulator(self) -> OwnProcess:
         """Simulated F2 controllers; ready as soon as it runs, since enrolling takes as long as it takes."""
@@ -167,7 +160,7 @@ def local_host(listen_address: str) -> str:
     """Return the host under which this machine reaches what listens on `listen_address`."""
     if listen_address in {"0.0.0.0", "::", LOOPBACK}:
         return LOOPBACK
-    return f"[{listen_address}]" if ":" in listen_address else listen_address
+    return in_url(listen_address)
 
 
 async def _at_once() -> bool:

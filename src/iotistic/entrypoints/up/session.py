@@ -23,6 +23,7 @@ from iotistic.entrypoints.up.logconsole import LogConsole
 from iotistic.entrypoints.up.logkeeper import kept_small
 from iotistic.entrypoints.up.owner import Login
 from iotistic.entrypoints.up.progress import Progress
+from iotistic.entrypoints.up.reach import in_url, reach
 from iotistic.entrypoints.up.runner import Runner
 from iotistic.entrypoints.up.settings import UpSettings
 from iotistic.entrypoints.up.supervisor import Event, PartDied, PartRestarted, Supervisor
@@ -98,13 +99,15 @@ class Session:
             await self._asked.wait()
 
     def _introduce(self, runner: Runner, endpoints: Endpoints) -> None:
-        say = self.progress.note
+        say, where = self.progress.note, reach(self.settings, runner.ports)
         say(f"API and its documentation: {endpoints.api}/docs")
-        say(f"devices connect to {endpoints.mqtt}")
+        say(f"devices connect to {where.url}")
         if not self.settings.mqtt_broker_url:
             port = runner.ports["mqtt_account"].port
             say(f"those with a password instead of a certificate to port {port}")
-        say(f"devices get certificates from {endpoints.pki}")
+        say(f"devices get certificates from https://{in_url(where.host)}:{runner.ports['pki'].port}")
+        if where.is_local:
+            say("no other machine can follow that; --listen 0.0.0.0 opens it, DEVICE_MQTT_URL says where to")
         if self.settings.agent:
             say(try_out.introduction(endpoints.api, runner.ports["device_api"].port))
         token_file = runner.home.api_token
