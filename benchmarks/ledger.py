@@ -2,9 +2,9 @@
 
 One worker, ten publishers, flat out, in alternating rounds of one run. The ledger is added up between the
 rounds, and not counted: it is not on the way of a reading, whichever round it fell into would pay for others,
-and every round begins new epochs, which devices that go on do not. Three loads: frames of F2 controllers (three
-readings each, 154 bytes behind the length), and the leanest JSON readings (111 bytes) of few and of many
-devices. Mosquitto reads the length of a packet byte by byte, so 128 bytes cost it one system call more than
+and every round begins new epochs, which devices that go on do not. Four loads: frames of F2 controllers (three
+readings each, 154 bytes behind the length), lean JSON readings of controllers that come by mutual TLS as devices
+do (138 bytes), and the leanest there are (111 bytes) of few and of many devices, without TLS. Mosquitto reads the length of a packet byte by byte, so 128 bytes cost it one system call more than
 127: a stamp pushes the lean messages over that step, and not the frames. Payloads as long as stamped ones, with
 fields of other names, say what of the cost is length alone. What stamps cost the broker alone, towards
 `mosquitto_sub`, stands beside, and what two properties for one: it has one thread. At the end the ledger itself
@@ -67,6 +67,7 @@ def run(quick: bool, report: Report) -> None:
         bench = LedgerBench(site, watch, report)
         frames = replace(bench.plan, kind="modbus", series=_CONTROLLERS * _SENSORS)
         bench.compare("100 F2 controllers", frames, rounds=rounds, seconds=seconds)
+        bench.compare("10 F2 controllers by TLS", bench.by_tls(), rounds=rounds, seconds=seconds)
         bench.compare("100 devices", bench.plan, rounds=rounds, seconds=seconds)
         fleet = replace(bench.plan, devices=5000, series=5000)
         bench.compare("5,000 devices", fleet, rounds=rounds, seconds=seconds)
@@ -88,6 +89,21 @@ class LedgerBench:
             password_file=str(endpoints.service_password_file),
             connections=10,
             protocol=5,
+        )
+
+    def by_tls(self) -> LoadPlan:
+        """Return lean JSON readings of controllers that connect as devices do: each with its certificate."""
+        authority = self._site.authority
+        names = [f"02b0{number:08x}" for number in range(self.plan.connections)]
+        return replace(
+            self.plan,
+            kind="json-tele",
+            port=self._site.endpoints.device_port,
+            username="",
+            devices=len(names),
+            series=len(names) * _SENSORS,
+            ca_file=str(authority.certificate),
+            certificate_files=tuple(str(authority.issue(name)) for name in names),
         )
 
     def compare(self, who: str, plan: LoadPlan, *, rounds: int, seconds: float) -> None:

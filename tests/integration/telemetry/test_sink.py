@@ -8,7 +8,8 @@ import pytest
 from ingest_builders import NOW, batch
 
 from iotistic.kernel.errors import Unavailable
-from iotistic.telemetry.sink.sink import LATE_AFTER_US, Sink, SinkOptions, Written
+from iotistic.telemetry.sink.noting import LATE_AFTER_US
+from iotistic.telemetry.sink.sink import Sink, SinkOptions, Written
 
 pytestmark = pytest.mark.every_store
 

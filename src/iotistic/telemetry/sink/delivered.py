@@ -3,8 +3,8 @@
 Messages of one sender mostly come in order, so a batch of thousands is a run or two for each sender. No
 Python object is made per message on the way; only a batch with numbers out of order is sorted by number.
 The row goes out as binary COPY: a driver would take half a microsecond for each element of its arrays,
-and in a large fleet nearly every message is a run of its own. A few runs go as text in one ordinary
-statement, since a COPY takes the driver two round trips.
+and in a large fleet nearly every message is a run of its own. A few runs go as text, in the statement that
+notes the rollups' minutes (noting.py): a COPY takes two round trips.
 """
 
 import struct
@@ -17,7 +17,6 @@ import asyncpg
 import numpy as np
 import numpy.typing as npt
 
-from iotistic.kernel.postgres.queries import load_queries
 from iotistic.telemetry.model import Deliveries, Int64s
 from iotistic.telemetry.sink.copying import HEADER, POSTGRES_EPOCH_US, TRAILER, chunks
 
@@ -25,7 +24,6 @@ _SMALL = 1 << 16
 _TEXT, _INT8, _INT4 = 25, 20, 23  # PostgreSQL's numbers of these types
 _WIDTHS = {_INT8: 8, _INT4: 4}
 _FEW = 250
-_SQL = load_queries("iotistic.telemetry.sink")
 
 LOG_COLUMNS = ("received_at", "source", "epoch", "first", "last", "repeated")
 
@@ -38,17 +36,6 @@ class Runs(NamedTuple):
     first: Int64s
     last: Int64s
     repeated: Int64s
-
-
-async def note_deliveries(connection: asyncpg.Connection, deliveries: Deliveries, received_us: int) -> None:
-    """Add a batch to the ledger's log, within the transaction that is under way."""
-    runs = find_runs(deliveries)
-    if len(runs.source) <= _FEW and (sources := _names_literal(runs.source)) is not None:
-        arrays = [_literal(column) for column in (runs.epoch, runs.first, *_ends(runs))]
-        await connection.execute(_SQL["note_runs"], received_us, sources, *arrays)
-        return
-    data = encode_runs(runs, received_us)
-    await connection.copy_to_table("ledger_log", source=chunks(data), columns=LOG_COLUMNS, format="binary")
 
 
 def find_runs(deliveries: Deliveries) -> Runs:
@@ -69,6 +56,19 @@ def find_runs(deliveries: Deliveries) -> Runs:
         sequence[ends],
         np.add.reduceat(repeats, starts, dtype=np.int64),
     )
+
+
+def runs_as_text(runs: Runs) -> tuple[str, ...] | None:
+    """Return the columns of a few runs as texts of arrays; None for many, and for names that need escaping."""
+    if len(runs.source) > _FEW or (sources := _names_literal(runs.source)) is None:
+        return None
+    return (sources, *(_literal(column) for column in (runs.epoch, runs.first, *_ends(runs))))
+
+
+async def copy_runs(connection: asyncpg.Connection, runs: Runs, received_us: int) -> None:
+    """Add a batch of any number of runs to the ledger's log, within the transaction that is under way."""
+    data = encode_runs(runs, received_us)
+    await connection.copy_to_table("ledger_log", source=chunks(data), columns=LOG_COLUMNS, format="binary")
 
 
 def encode_runs(runs: Runs, received_us: int) -> bytes:

@@ -44,6 +44,17 @@ INSERT INTO ledger_log (received_at, source, epoch, first, last, repeated)
 SELECT timestamptz 'epoch' + $1::bigint * interval '1 microsecond', $2::text::text[],
        $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::integer[];
 
+-- name: mark_and_note
+-- Both of the above in one: the arrays of mark_rollups, then what note_runs takes.
+WITH marked AS (
+    INSERT INTO rollup_pending (minute, device_id)
+    SELECT timestamptz 'epoch' + m.minute_us * interval '1 microsecond', m.device_id
+    FROM unnest($1::bigint[], $2::int[]) AS m (minute_us, device_id)
+)
+INSERT INTO ledger_log (received_at, source, epoch, first, last, repeated)
+SELECT timestamptz 'epoch' + $3::bigint * interval '1 microsecond', $4::text::text[],
+       $5::text::bigint[], $6::text::bigint[], $7::text::bigint[], $8::text::integer[];
+
 -- name: ensure_partitions
 -- Make the partitions of some days.
 SELECT ensure_partitions($1::date[]);

@@ -26,21 +26,16 @@ from iotistic.kernel.postgres.pool import DatabaseUnavailable, database_errors, 
 from iotistic.kernel.postgres.queries import load_queries
 from iotistic.telemetry.model import DeadLetter, Resolved, Rows, no_rows
 from iotistic.telemetry.sink.copying import copy_rows, in_key_order
-from iotistic.telemetry.sink.delivered import note_deliveries
-from iotistic.telemetry.storage.settings import LATE_AFTER_S
+from iotistic.telemetry.sink.noting import note_batch
 
 log = structlog.get_logger()
 
 _SQL = load_queries("iotistic.telemetry.sink")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY = date(1970, 1, 1)
-_MINUTE_US = 60_000_000
 _DAY_US = 86_400_000_000
 
 _REFUSED = "sink.row_refused"
-
-LATE_AFTER_US = LATE_AFTER_S * 1_000_000
-"""A minute that closed longer ago than this is rolled up again for the late rows' devices only."""
 
 _CAUTIOUS_BATCHES = 16
 """Batches without a repeated row that still go through staging after one with."""
@@ -177,7 +172,6 @@ class Sink:
                 rows, stored = await self._stage_late(connection, rows, batch.received_us)
             if len(rows):
                 stored += await self._store_rows(connection, rows, batch.received_us)
-                await self._mark_rollups(connection, rows, batch.received_us)
             if batch.events:
                 times, devices, datapoints, texts = zip(
                     *((e.time_us, e.device_id, e.datapoint_id, e.text) for e in batch.events), strict=True
@@ -194,8 +188,7 @@ class Sink:
                 letters = [letter._replace(detail=_storable(letter.detail)) for letter in batch.dead_letters]
                 columns = map(list, zip(*letters, strict=True))
                 await connection.execute(_SQL["store_dead_letters"], *columns, received_at)
-            if batch.deliveries is not None and len(batch.deliveries):
-                await note_deliveries(connection, batch.deliveries, batch.received_us)
+            await note_batch(connection, rows, batch.deliveries, batch.received_us)
         return Written(stored, len(batch.events), len(batch.dead_letters))
 
     async def _stage_late(
@@ -227,18 +220,6 @@ class Sink:
             dates = [_FIRST_DAY + timedelta(days=day) for day in sorted(missing)]
             await connection.fetchval(_SQL["ensure_partitions"], dates)
             self._days |= missing
-
-    async def _mark_rollups(self, connection: asyncpg.Connection, rows: Rows, now_us: int) -> None:
-        minutes = rows.time_us // _MINUTE_US
-        late = (minutes + 1) * _MINUTE_US + LATE_AFTER_US < now_us
-        marks: list[tuple[int, int | None]] = [
-            (minute * _MINUTE_US, None) for minute in np.unique(minutes[~late]).tolist()
-        ]
-        if late.any():
-            pairs = np.unique(np.stack((minutes[late], rows.device_id[late].astype(np.int64))), axis=1)
-            marks += [(minute * _MINUTE_US, device) for minute, device in pairs.T.tolist()]
-        minute_us, devices = zip(*marks, strict=True)
-        await connection.execute(_SQL["mark_rollups"], list(minute_us), list(devices))
 
 
 def _storable(text: str) -> str:
