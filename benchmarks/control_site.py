@@ -69,12 +69,12 @@ def raw_request(method: str, path: str, headers: Mapping[str, str], body: bytes 
 class ControlSite:
     """The API of a throwaway installation."""
 
-    def __init__(self, site: Installation, devices: int) -> None:
+    def __init__(self, site: Installation, devices: int, **settings: str) -> None:
         self.site = site
         open_authority(site.home, AuthoritySettings())
         self.devices = [make_device() for _ in range(devices)]
         site.run(self._fill())
-        self.port = int(site.start_api().rpartition(":")[2])
+        self.port = int(site.start_api(**settings).rpartition(":")[2])
         self.api_pid, self.postgres_pid = site.pids["api"], site.pids["postgres"]
         self.token = site.home.api_token.read_text(encoding="utf-8").strip()
 
@@ -137,10 +137,10 @@ async def fill(db: asyncpg.Connection, devices: Sequence[BenchDevice]) -> None:
 
 
 @contextmanager
-def control_site(*, devices: int) -> Iterator[ControlSite]:
-    """Bring up an installation with an API and that many known devices; remove it at the end."""
+def control_site(*, devices: int, **settings: str) -> Iterator[ControlSite]:
+    """Bring up an installation with an API, with these settings, and that many known devices; remove it at the end."""
     with installation(workers=0) as site:
-        yield ControlSite(site, devices)
+        yield ControlSite(site, devices, **settings)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ their times count from then on: one that waits because the server is behind is n
 """
 
 import json
+import os
 import pickle
 import select
 import socket
@@ -43,6 +44,10 @@ class HttpLoad:
     """Requests a second; 0: as many as are answered."""
     count: int = 0
     """Requests at most; 0: as many as the seconds allow."""
+    starts_at: float = 0.0
+    """When to begin, connected, by `time.perf_counter`, which is one clock for all processes; 0: at once."""
+    niceness: int = 0
+    """How far the process steps back, so that what it costs is not felt by what it is measured beside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +142,9 @@ def _is_whole(answer: bytes) -> bool:
 
 def run_load(plan: HttpLoad) -> HttpSummary:
     """Ask in this process. Raises LoadStalled."""
+    os.nice(plan.niceness)
     asker = _Asker(plan)
+    time.sleep(max(0.0, plan.starts_at - time.perf_counter()))
     cpu, began = time.process_time(), time.perf_counter()
     late = _paced(asker, plan, began) if plan.rate else _unpaced(asker, plan, began)
     ended = time.perf_counter()

@@ -130,11 +130,12 @@ class Installation:
         self.pids[child.name] = child.pid
         return child
 
-    def start_api(self) -> str:
-        """Start the API and return its base URL; its token is in `home.api_token`."""
+    def start_api(self, **environment: str) -> str:
+        """Start the API, with further settings, and return its base URL; its token is in `home.api_token`."""
         secret_file(self.home.api_token, prefix="iot_")
         port = pick_port(0)
-        child = self._start("api", ["api"], {"API_HOST": "127.0.0.1", "API_PORT": str(port)})
+        own = {"API_HOST": "127.0.0.1", "API_PORT": str(port)}
+        child = self._start("api", ["api"], own | environment)
         child.wait_ready(f"http://127.0.0.1:{port}/health/ready")
         self.pids["api"] = child.pid
         return f"http://127.0.0.1:{port}"

@@ -1,12 +1,14 @@
-"""What a login costs, and what it costs others: p99 of paced polls before and while 20 people log in at once."""
+"""What a login costs, and what it costs others: p99 of paced polls before and while 20 people log in at once.
 
-import http.client
+In rounds, each with both, since a shared machine changes from second to second; medians stand in the table. People ask
+from a process that has connected beforehand and steps back: what it costs them to ask is not what is measured.
+"""
+
 import json
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.control_site import BASE, ControlSite, control_site
+from benchmarks.control_site import BASE, ControlSite, control_site, raw_request
 from benchmarks.framework import Report, at_least, at_most, percentile
 from benchmarks.http_load import HttpLoad, HttpSummary, http_load
 from iotistic.control.accounts.passwords import Passwords
@@ -15,6 +17,8 @@ from iotistic.kernel.postgres.pool import open_connection
 _PEOPLE = 20
 _RATE = 500
 _POLLS = 1000
+_POLLED_S = 3.0
+_SOON_S = 1.5  # until both processes run and are connected
 _PERSON = (
     "INSERT INTO users (id, username, email, password_hash, role) "
     "SELECT gen_random_uuid(), name, name || '@bench.example', $2, 'viewer' FROM unnest($1::text[]) name"
@@ -22,8 +26,9 @@ _PERSON = (
 
 
 def run(quick: bool, report: Report) -> None:
-    with control_site(devices=_POLLS) as site:
-        LoginBench(site, report, rounds=1 if quick else 3).measure()
+    # All people come from one address, round after round.
+    with control_site(devices=_POLLS, LOGIN_LIMIT_ADDRESS="100000") as site:
+        LoginBench(site, report, rounds=3 if quick else 9).measure()
 
 
 class LoginBench:
@@ -36,28 +41,35 @@ class LoginBench:
     def measure(self) -> None:
         """Measure the hash alone, then polls without and with logins."""
         self._report.add("CPU of one argon2id", self._hash_ms(), "ms", goal=at_least(100))
-        people = self._site.site.run(self._people())
-        self._polls(2)
-        before = self._polls(5)
-        began = time.perf_counter()
-        with ThreadPoolExecutor(_PEOPLE) as threads, self._load(4) as load:
-            time.sleep(0.5)  # the process of the polls starts
-            began = time.perf_counter()
-            times = list(threads.map(self._login, people))
-            lasted = time.perf_counter() - began
-            during = load.wait(60)
-        self._report.add(f"{_PEOPLE} logins at once, all in after", lasted, "s")
-        self._report.add("one of them, p50", 1e3 * percentile(times, 50), "ms")
-        self._report.add("polls at 500/s before: p50", before.p50_ms, "ms")
-        self._report.add("polls at 500/s before: p99", before.p99_ms, "ms")
-        self._report.add("polls at 500/s during logins: p50", during.p50_ms, "ms", reference=before.p50_ms)
-        self._report.add(
-            "polls at 500/s during logins: p99",
-            during.p99_ms,
-            "ms",
-            reference=before.p99_ms,
-            goal=at_most(1.5, "ratio"),
+        logins = [self._login(name) for name in self._site.site.run(self._people())]
+        self._polls(_SOON_S)
+        rounds = [(self._polls(_POLLED_S), *self._both(logins)) for _ in range(self._rounds)]
+        before, during, people = zip(*rounds, strict=True)
+        self._report.add(f"{_PEOPLE} logins at once, all in after", _median(people, "seconds"), "s")
+        self._report.add("one of them, p50", _median(people, "p50_ms"), "ms")
+        for name in ("p50", "p99", "max"):
+            was, became = _median(before, f"{name}_ms"), _median(during, f"{name}_ms")
+            goal = at_most(1.5, "ratio") if name == "p99" else None
+            self._report.add(f"polls at 500/s before: {name}", was, "ms")
+            self._report.add(f"polls at 500/s during logins: {name}", became, "ms", reference=was, goal=goal)
+
+    def _both(self, logins: list[bytes]) -> tuple[HttpSummary, HttpSummary]:
+        """Return what came of polls and of logins that begin together."""
+        starts_at = time.perf_counter() + _SOON_S
+        asking = HttpLoad(
+            port=self._site.port,
+            requests=logins,
+            connections=_PEOPLE,
+            seconds=60,
+            count=_PEOPLE,
+            starts_at=starts_at + 0.1,
+            niceness=10,
         )
+        with http_load(self._load(_POLLED_S, starts_at)) as polls, http_load(asking) as people:
+            polled, came = polls.wait(60), people.wait(120)
+        if not came.only(200):
+            raise RuntimeError(f"logins were answered {came.statuses}")
+        return polled, came
 
     def _hash_ms(self) -> float:
         passwords = Passwords(threads=1)
@@ -82,24 +94,26 @@ class LoginBench:
             await connection.close()
         return names
 
-    def _login(self, name: str) -> float:
-        began = time.perf_counter()
-        connection = http.client.HTTPConnection("127.0.0.1", self._site.port, timeout=60)
-        body = json.dumps({"username": name, "password": self._password})
-        connection.request("POST", f"{BASE}/auth/login", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        if answer.status != 200:
-            raise RuntimeError(f"{answer.status} {content[:300]!r}")
-        return time.perf_counter() - began
+    def _login(self, name: str) -> bytes:
+        body = json.dumps({"username": name, "password": self._password}).encode()
+        headers = {"Host": "127.0.0.1", "Content-Type": "application/json"}
+        return raw_request("POST", f"{BASE}/auth/login", headers, body)
 
-    def _load(self, seconds: float):  # noqa: ANN202  a context manager
+    def _load(self, seconds: float, starts_at: float = 0.0) -> HttpLoad:
         polls = [device.poll() for device in self._site.devices]
-        return http_load(
-            HttpLoad(port=self._site.port, requests=polls, connections=64, seconds=seconds, rate=_RATE)
+        return HttpLoad(
+            port=self._site.port,
+            requests=polls,
+            connections=64,
+            seconds=seconds,
+            rate=_RATE,
+            starts_at=starts_at,
         )
 
     def _polls(self, seconds: float) -> HttpSummary:
-        with self._load(seconds) as load:
+        with http_load(self._load(seconds)) as load:
             return load.wait(seconds + 60)
+
+
+def _median(summaries: tuple[HttpSummary, ...], name: str) -> float:
+    return percentile([getattr(one, name) for one in summaries], 50)
