@@ -115,15 +115,18 @@ async def unknown(db: Database, targets: list[UUID]) -> list[UUID]:
     return sorted(set(targets) - {row["id"] for row in rows})
 
 
-async def enqueue(db: Database, target_id: UUID, event: Event, payload: str, now: datetime) -> UUID:
-    """Put a message that is about no alert into the queue."""
+async def take(
+    db: Database, target_id: UUID, event: Event, payload: str, now: datetime, until: datetime
+) -> UUID:
+    """Put a message that is about no alert into the queue, as one that we are at: others may take it after `until`."""
     return await db.fetchval(
-        "INSERT INTO alert_deliveries (target_id, event, payload, due_at, created_at) "
-        "VALUES ($1, $2, $3, $4, $4) RETURNING id",
+        "INSERT INTO alert_deliveries (target_id, event, payload, due_at, created_at, attempts, sending_until) "
+        "VALUES ($1, $2, $3, $4, $4, 1, $5) RETURNING id",
         target_id,
         event.value,
         payload,
         now,
+        until,
     )
 
 

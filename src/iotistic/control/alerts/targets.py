@@ -108,8 +108,8 @@ class TargetService:
             {"event": Event.TEST.value, "target": {"id": str(target_id), "name": target.name}}
         )
         with database_errors():
-            # Due later, so that no courier takes it while we try.
-            made = await target_rows.enqueue(self._pool, target_id, Event.TEST, payload, now + _TEST_LEASE)
+            # Taken from its beginning, so that no courier sends it while we do.
+            made = await target_rows.take(self._pool, target_id, Event.TEST, payload, now, now + _TEST_LEASE)
             delivery = await self.delivery(made)
         try:
             await self._senders.send(target, delivery, now)

@@ -206,6 +206,7 @@ async def test_redirects_are_not_followed(hall, receiver):
         tested = await hall.targets.test(target.id)
 
     assert (tested.state, receiver.requests) == ("dead", [])
+    assert (tested.attempts, tested.created_at) == (1, hall.clock())
 
 
 @pytest.mark.parametrize(
