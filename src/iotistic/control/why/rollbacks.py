@@ -59,6 +59,14 @@ CAUSES: tuple[Cause, ...] = (
     ),
     recorded(
         _ROLLED_BACK,
+        "rollout.stopped",
+        "The rollout {rollout} was stopped on {at}: {reason}.",
+        "GET /rollouts/{rollout}/events tells what it saw; begin a newer rollout once that is mended.",
+        since=since_deployment,
+        own=True,  # of a whole rollout, so it is met as the reason of what was taken back, never by itself
+    ),
+    recorded(
+        _ROLLED_BACK,
         "rollout.canary_unhealthy",
         "The canaries of the rollout {rollout} did worse than the others ({reason}), so all of it was taken back.",
         "Mend the release and begin a newer rollout.",
