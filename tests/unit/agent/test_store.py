@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotistic.agent.reconcile.record import Record
-from iotistic.agent.store import schema
+from iotistic.agent.store import device, schema, sealing
 from iotistic.agent.store.database import open_database
 from iotistic.agent.store.device import Identity
 from iotistic.agent.store.endpoints import Endpoint, SensorOutput
@@ -48,6 +49,23 @@ async def filled(path):
     await store.metadata.put("note", MARK)
     await store.outbox.append([Letter(MARK, MARK.encode() * 3)])
     return store
+
+
+async def test_only_the_stores_thread_waits_for_the_disk(tmp_path, monkeypatch):
+    writers = []
+    for module in (device, sealing):
+
+        def write(*told, as_before=module.write_atomic, **more):
+            writers.append(threading.current_thread())
+            as_before(*told, **more)
+
+        monkeypatch.setattr(module, "write_atomic", write)
+    store = await Store.open(tmp_path / "agent.sqlite")
+    await store.device.change(device_name="press 7")
+    await store.close()
+
+    assert len(writers) == 3  # the key, the copy of the identity when it was made and when it was changed
+    assert threading.main_thread() not in writers
 
 
 async def test_the_first_start_makes_an_identity_that_every_later_one_finds(tmp_path):

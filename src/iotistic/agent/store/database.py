@@ -119,20 +119,27 @@ class Database:
         if self._own is not None:
             self._own.shutdown(wait=False)
 
-    async def _call(self, function: Callable[[], None]) -> None:
-        future: Future[None] = Future()
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do what has to wait for the disk beside the file, in the store's thread, and return what it returns.
+
+        Raises StoreUnavailable when the store is closed.
+        """
+        return await self._call(work)
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        future: Future[T] = Future()
 
         def call() -> None:
             try:
                 with self._working:
-                    function()
+                    found = function()
             except BaseException as exc:  # noqa: BLE001  belongs to whoever called
                 future.set_exception(exc)
             else:
-                future.set_result(None)
+                future.set_result(found)
 
         self._submit(call)
-        await asyncio.wrap_future(future)
+        return await asyncio.wrap_future(future)
 
     def _submit(self, function: Callable[[], None]) -> None:
         if self._executor is None:

@@ -5,6 +5,7 @@ make a stranger of the device. The database has the last word.
 """
 
 import asyncio
+import contextlib
 import secrets
 import sqlite3
 import uuid
@@ -16,7 +17,7 @@ from typing import Any
 import structlog
 
 from iotistic.agent.store.database import Database
-from iotistic.agent.store.errors import SealBroken
+from iotistic.agent.store.errors import SealBroken, StoreUnavailable
 from iotistic.agent.store.sealing import Sealer
 from iotistic.kernel.files import write_atomic
 
@@ -76,7 +77,7 @@ class DeviceStore:
             log.info("device.identity_made" if identity.device_id == "" else "device.identity_restored")
             await self._put(identity)
         elif self._read_beside() != kept:
-            self._write_beside(kept)
+            await self._copy(kept)
         self._identity = identity
         return identity
 
@@ -105,8 +106,13 @@ class DeviceStore:
 
         await self._database.run(work)
         self._identity = identity
-        self._write_beside(identity)
+        await self._copy(identity)
         return identity
+
+    async def _copy(self, identity: Identity) -> None:
+        """Write the copy, two waits for the disk, where nobody else waits with us."""
+        with contextlib.suppress(StoreUnavailable):  # closed meanwhile: the next start writes it
+            await self._database.aside(lambda: self._write_beside(identity))
 
     def _read(self, connection: sqlite3.Connection) -> Identity | None:
         row = connection.execute("SELECT sealed FROM device").fetchone()

@@ -117,7 +117,7 @@ async def _sealer(database: Database, key_path: Path) -> Sealer:
                 f"{database.path} was sealed with a key, and {key_path} is not there",
                 hint="put the key file back, or move the database away to start as a new device",
             )
-        key = key or make_key(key_path)
+        key = key or await database.aside(lambda: make_key(key_path))
     except OSError as exc:
         log.warning("store.key_not_kept", path=str(key_path), reason=str(exc))
         if sealed is not None:
