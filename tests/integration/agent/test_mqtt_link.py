@@ -277,13 +277,17 @@ async def test_reports_go_over_mqtt_first_and_over_http_when_nobody_listens_or_i
         now = [0.0]
         reports = MqttReports(link, http, UUID, clock=lambda: now[0], within_s=2)
         await reports.report({"version": 1})
+        lost = [reports.may_be_lost()]
         listener = place.listener("iot/device/+/state")
         await reports.report({"version": 2})  # the broker is not asked again at once
         now[0] = 16.0
         await reports.report({"version": 3}, Purpose.METRICS)
         message = await asyncio.to_thread(listener.receive)
+        lost.append(reports.may_be_lost())
         await place.kill()
         await until(lambda: not link.is_online)
+        now[0] = 60.0
+        lost.append(reports.may_be_lost())
         await reports.report({"version": 4})
         http.away = True
         with pytest.raises(CloudUnavailable):
@@ -291,6 +295,11 @@ async def test_reports_go_over_mqtt_first_and_over_http_when_nobody_listens_or_i
 
     assert json.loads(message.payload) == {UUID: {"version": 3}}
     assert [fields["version"] for fields, _ in http.reports] == [1, 2, 4]
+    assert lost == [
+        False,
+        True,
+        False,
+    ]  # HTTP answers once a report is stored, and a minute later it is saved
 
 
 async def test_announcements_reach_whom_they_concern_and_rubbish_nobody(place):
@@ -324,9 +333,13 @@ async def test_announcements_reach_whom_they_concern_and_rubbish_nobody(place):
 
 
 async def test_the_target_is_asked_for_when_the_connection_came_and_went(place):
-    asked, back = [], []
+    asked, back, gone = [], [], []
     async with place.link() as link:
-        concerned = Concerned(lambda: asked.append(1), reconnected=lambda: back.append(1))
+        concerned = Concerned(
+            lambda: asked.append(1),
+            reconnected=lambda: back.append(1),
+            disconnected=lambda: gone.append(1),
+        )
         announcements = Announcements(link, UUID, concerned, spread_s=0)
         task = asyncio.create_task(announcements.run())
         await until(lambda: len(asked) == 1)
@@ -338,6 +351,7 @@ async def test_the_target_is_asked_for_when_the_connection_came_and_went(place):
         await asyncio.gather(task, return_exceptions=True)
 
     assert back == [1, 1]
+    assert gone[0] == 1
 
 
 async def test_what_was_announced_while_the_device_was_away_is_heard_when_it_is_back(place):

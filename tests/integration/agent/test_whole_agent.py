@@ -217,6 +217,23 @@ async def test_state_and_readings_go_by_mqtt_where_somebody_listens(world):
     assert sensor["messages"]
 
 
+async def test_what_a_killed_broker_may_have_forgotten_is_told_again(world):
+    heard = world.place.listener("iot/device/+/state")
+    world.cloud.deploy([WEB])
+    async with world.agent():
+
+        def take():
+            with contextlib.suppress(TimeoutError):
+                return b'"serviceStatus":"running"' in heard.receive().payload
+
+        async with asyncio.timeout(30):
+            while not await asyncio.to_thread(take):
+                pass
+        world.cloud.known.clear()
+        await world.place.kill()
+        await world.settled(web="running")
+
+
 async def test_anomalies_go_by_mqtt_and_the_way_there_is_watched(world):
     heard, said = world.place.listener("iot/device/+/state"), []
     async with world.agent(ANOMALY_INTERVAL_MS="100", ANOMALY_REPORT_INTERVAL_MS="1000"):

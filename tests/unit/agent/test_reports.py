@@ -147,3 +147,16 @@ def test_what_did_not_change_is_not_told_again() -> None:
     second = deltas.next({"apps": {"7": {}}, "version": 1, "is_online": True})
     assert second is not None
     assert second.fields == {"apps": {"7": {}}, "version": 1, "is_online": True}
+
+
+def test_what_may_have_been_lost_is_told_again_also_when_its_answer_comes_later() -> None:
+    deltas, state = Deltas(), {"apps": {}, "version": 1}
+    told = deltas.next(state)
+    assert told is not None
+    deltas.acknowledged(told)
+    under_way = deltas.next(state | {"apps": {"7": {}}})
+    deltas.forget()
+    assert under_way is not None
+    deltas.acknowledged(under_way)
+
+    assert deltas.next(state) is not None

@@ -59,6 +59,8 @@ class Concerned:
     rotate_key: Callable[[Document], None] = _ignore
     reconnected: Callable[[], None] = lambda: None
     """There is a connection again: announcements may have been missed."""
+    disconnected: Callable[[], None] = lambda: None
+    """The connection is gone: what the broker had taken just before may be lost."""
 
 
 class Announcements:
@@ -86,8 +88,7 @@ class Announcements:
 
     def _noticed(self, online: bool) -> None:
         self._changed.set()
-        if online:
-            self._concerned.reconnected()
+        (self._concerned.reconnected if online else self._concerned.disconnected)()
 
     def _new_target(self, document: Document) -> None:
         etag = document.get("etag")

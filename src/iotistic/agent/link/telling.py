@@ -54,6 +54,10 @@ class Teller:
         """Tell soon: something happened."""
         self._changed.set()
 
+    def doubt(self) -> None:
+        """Tell everything again at the next moment: what was told last may have been lost on its way."""
+        self.deltas.forget()
+
     async def run(self) -> None:
         """Tell until cancelled."""
         while True:

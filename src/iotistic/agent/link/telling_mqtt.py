@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 _WITHIN_S = 10.0
 _MIDDLE = 0.5
+_SAVED_WITHIN_S = 30.0
+"""A broker that is killed forgets what came since it saved last: ours does every 10 s (ADR 0003)."""
 
 
 class Publishing(Protocol):
@@ -53,6 +55,11 @@ class MqttReports:
         self._clock, self._within_s = clock, within_s
         self._topic = f"iot/device/{uuid}/state"
         self._refusals = Refusals()
+        self._published_at: float | None = None
+
+    def may_be_lost(self) -> bool:
+        """Say whether a broker that ended now may have forgotten a report that it took."""
+        return self._published_at is not None and self._clock() - self._published_at < _SAVED_WITHIN_S
 
     async def report(self, fields: Mapping[str, Any], purpose: Purpose = Purpose.CONTROL) -> None:
         """Return once the report is there, on one road or the other. Raises what HTTP raises."""
@@ -73,4 +80,5 @@ class MqttReports:
             log.info("report.not_published", code=exc.code)
             return False
         self._refusals.accepted(self._topic)
+        self._published_at = self._clock()
         return True

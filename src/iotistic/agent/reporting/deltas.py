@@ -17,6 +17,7 @@ class Delta(NamedTuple):
 
     fields: dict[str, Any]
     known: Mapping[str, str]
+    age: int = 0
 
 
 class Deltas:
@@ -24,6 +25,7 @@ class Deltas:
 
     def __init__(self, known: Mapping[str, str] | None = None) -> None:
         self._known = dict(known or {})
+        self._age = 0
 
     @property
     def known(self) -> Mapping[str, str]:
@@ -37,15 +39,17 @@ class Deltas:
         if not changed:
             return None
         fields = {name: value for name, value in state.items() if name in changed or name in ALWAYS}
-        return Delta(fields, {name: digests[name] for name in fields})
+        return Delta(fields, {name: digests[name] for name in fields}, self._age)
 
     def acknowledged(self, delta: Delta) -> None:
-        """Note that the cloud has a report."""
-        self._known.update(delta.known)
+        """Note that the cloud has a report; one from before everything was forgotten proves nothing."""
+        if delta.age == self._age:
+            self._known.update(delta.known)
 
     def forget(self) -> None:
         """Tell everything again: the cloud lost what it knew, or is another one."""
         self._known.clear()
+        self._age += 1
 
 
 def digest(value: object) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from iotistic.planning.target import read_target
 
 if TYPE_CHECKING:
     from iotistic.entrypoints.agent.process import AgentProcess
+    from iotistic.entrypoints.agent.session import CloudSession
 
 Document = Mapping[str, Any]
 
@@ -113,9 +114,8 @@ def api_parts(process: "AgentProcess") -> Parts:
 def concerned(process: "AgentProcess") -> Concerned:
     """Return whom announcements of the cloud concern: the session that there is, if there is one."""
 
-    def ask_for_target() -> None:
-        if process.session is not None:
-            process.session.follower.ask_now()
+    def told(tell: "Callable[[CloudSession], None]") -> Callable[[], None]:
+        return lambda: None if process.session is None else tell(process.session)
 
     def job(document: Document) -> None:
         if process.session is not None:
@@ -125,17 +125,14 @@ def concerned(process: "AgentProcess") -> Concerned:
         if process.session is not None:
             process.session.rotator.notice(json.dumps(document).encode())
 
-    def reconnected() -> None:
-        if process.session is not None:
-            process.session.jobs.ask_now()
-
     return Concerned(
-        ask_for_target,
+        told(lambda session: session.follower.ask_now()),
         etag=lambda: "" if process.session is None else process.session.etag(),
         update=process.updater.notice,
         job=job,
         rotate_key=rotate_key,
-        reconnected=reconnected,
+        reconnected=told(lambda session: session.jobs.ask_now()),
+        disconnected=told(lambda session: session.disconnected()),
     )
 
 

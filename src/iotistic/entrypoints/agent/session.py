@@ -97,7 +97,7 @@ class CloudSession:
         self.cloud, self.rotator, self.certificates, self._asking = cloud, rotator, certificates, asking
         self.logs = LogCalls(cloud, uuid)
         self.follower = Follower(cloud, Pace(uuid, self._poll_pause()), self._around())
-        reports = MqttReports(device.link, cloud, uuid)
+        self._reports = reports = MqttReports(device.link, cloud, uuid)
         self.teller = Teller(
             reports,
             Pace(uuid, self._report_s),
@@ -171,6 +171,11 @@ class CloudSession:
         """Return the mark of the newest target that came."""
         followed = self.follower.in_force
         return "" if followed is None else followed.etag
+
+    def disconnected(self) -> None:
+        """Hear that the broker is gone, perhaps with a report that it had taken."""
+        if self._reports.may_be_lost():
+            self.teller.doubt()
 
     async def _do_jobs(self) -> None:
         """Do jobs while they are wanted: off unless the device's settings, or else the cloud, say so."""
