@@ -1,32 +1,36 @@
 """The loop behind rollouts: looks at each when it is due, in as many processes as there are.
 
 A look is one transaction under the lock of its rollout's row, so two processes never do the same, and one that
-is killed leaves nothing half done. Devices are told after the commit; one that is not told asks by itself.
+is killed leaves nothing half done. Devices are told after the commit; one that does not take its target is told
+again (reminding.py), and asks by itself in the end.
 """
 
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from uuid import UUID
+from datetime import datetime, timedelta
 
 import asyncpg
 import structlog
 
 from iotistic.control.devices.service import utc_now
 from iotistic.control.rollouts.looking import Look, Looker
+from iotistic.control.rollouts.reminding import untaken
 from iotistic.control.rollouts.settings import RolloutSettings
 from iotistic.control.rollouts.signals import Surroundings
-from iotistic.control.states.model import Target
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.postgres.pool import database_errors
 
 log = structlog.get_logger()
 
+_OVERDUE = timedelta(seconds=5)
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.5, 10.0
 _TOLD_AT_ONCE = 20
 _TOLD_WITHIN_S = 20.0
+_REMINDS_FIRST_S, _REMINDS_EVERY_S = 10.0, 300.0
+"""Soon after the start: what the process before this one was about to tell is lost. Then for what got lost elsewhere."""
 
 
 class RolloutEngine:
@@ -44,6 +48,7 @@ class RolloutEngine:
         self._looker = Looker(around, batch=settings.rollout_batch, look_every_s=settings.rollout_look_s)
         self._stopping, self._poked = asyncio.Event(), asyncio.Event()
         self._is_failing = self._is_blind = False
+        self._reminds_at = time.monotonic() + _REMINDS_FIRST_S
 
     async def run(self) -> None:
         """Run until `stop` is called; returns when the look in hand is done."""
@@ -53,6 +58,9 @@ class RolloutEngine:
             try:
                 while await self.look_once() and not self._stopping.is_set():
                     pass
+                if time.monotonic() >= self._reminds_at:
+                    self._reminds_at = time.monotonic() + _REMINDS_EVERY_S
+                    await self.remind()
             except (IotisticError, asyncpg.PostgresError, TimeoutError) as exc:
                 self._note_failure(exc)
                 await self._rest(pause_s * random.uniform(0.5, 1))  # noqa: S311  jitter
@@ -78,23 +86,33 @@ class RolloutEngine:
         if look is None:
             return False
         self._log(look)
-        await self._announce(look.announce)
+        await self._announce([(str(device), one.version, one.etag) for device, one in look.announce])
         return True
 
-    async def _announce(self, targets: Sequence[tuple[UUID, Target]]) -> None:
+    async def remind(self) -> None:
+        """Tell devices again that do not report their new target, though it is a while old. Raises DatabaseUnavailable."""
+        if self._around.announcer is None:
+            return
+        with database_errors():
+            found = await untaken(self._pool, self._clock() - _OVERDUE)
+        if found:
+            log.info("rollout.devices_reminded", devices=len(found))
+        await self._announce([(str(one.device), one.version, one.etag) for one in found])
+
+    async def _announce(self, targets: Sequence[tuple[str, int, str]]) -> None:
         announcer = self._around.announcer
         if announcer is None or not targets:
             return
         several = asyncio.Semaphore(_TOLD_AT_ONCE)
 
-        async def tell(device: UUID, target: Target) -> None:
+        async def tell(device: str, version: int, etag: str) -> None:
             async with several:
                 with contextlib.suppress(IotisticError):
-                    await announcer.announce(str(device), target.version, target.etag)
+                    await announcer.announce(device, version, etag)
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TOLD_WITHIN_S):
-                await asyncio.gather(*(tell(device, target) for device, target in targets))
+                await asyncio.gather(*(tell(*target) for target in targets))
 
     def _log(self, look: Look) -> None:
         if look.silent and not self._is_blind:

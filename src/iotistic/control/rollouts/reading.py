@@ -13,9 +13,9 @@ from iotistic.control.rollouts.rebuilding import HostFacts, read_apps
 from iotistic.control.rollouts.spread import Spread, spread_of, total
 
 # A device may report any version: what is not a whole number of a usual size is none.
-_VERSION = "CASE WHEN s.fields->>'version' ~ '^[0-9]{1,15}$' THEN (s.fields->>'version')::bigint END"
+VERSION = "CASE WHEN s.fields->>'version' ~ '^[0-9]{1,15}$' THEN (s.fields->>'version')::bigint END"
 REPORT = (
-    f"s.reported_at, {_VERSION} AS version, s.fields->'apps' AS apps, s.fields->'update' AS update, "
+    f"s.reported_at, {VERSION} AS version, s.fields->'apps' AS apps, s.fields->'update' AS update, "
     "s.fields->'facts' AS facts"
 )
 _DEVICES = (
@@ -25,7 +25,7 @@ _DEVICES = (
     f"{REPORT} FROM fleet_devices d "
     "LEFT JOIN device_targets t ON t.device_uuid = d.uuid "
     "LEFT JOIN device_states s ON s.device_uuid = d.uuid "
-    f"LEFT JOIN device_target_history h ON h.device_uuid = d.uuid AND h.version = {_VERSION} "
+    f"LEFT JOIN device_target_history h ON h.device_uuid = d.uuid AND h.version = {VERSION} "
     "LEFT JOIN rollout_parts p ON p.device_uuid = d.uuid "
     "AND p.state IN ('waiting', 'updating', 'watching', 'rolling_back') "
     "WHERE d.uuid = ANY($1::uuid[]) ORDER BY d.uuid"

@@ -258,6 +258,22 @@ async def test_several_loops_begin_with_each_device_once(site):
     assert {await one.version() for one in devices} == {3}
 
 
+async def test_devices_that_do_not_take_their_target_are_told_of_it_again(site):
+    devices = await site.fleet(3)
+    await site.make(devices)
+    await site.engine.look_once()
+    await devices[0].live()
+    told, site.heard.announced = site.heard.announced, []
+    await site.new_engine().remind()
+    at_once = list(site.heard.announced)
+    site.clock.forward(seconds=10)
+    await site.new_engine().remind()
+
+    assert len(told) == 3
+    assert at_once == []  # they may be about to take it
+    assert sorted(site.heard.announced) == sorted((str(one.uuid), 3) for one in devices[1:])
+
+
 async def test_a_look_that_is_cut_short_anywhere_is_as_if_it_had_not_been(site):
     devices = await site.fleet(5)
     rollout = await site.make(devices)
