@@ -24,6 +24,8 @@ from iotistic.planning.steps import name_of
 
 _DISK_THREADS = 4
 _OPENING_AT_ONCE = 32
+_JOINING_AT_ONCE, _JOINS_WITHIN_S, _LOOKS_EVERY_S = 64, 10.0, 0.1
+"""With 2,000 at once each request would wait for those of all others: longer than a device has patience."""
 _CHAOS_EVERY_S = 1.0
 _KILLED = 137
 
@@ -124,6 +126,7 @@ class Fleet:
         self._settings = AgentSettings(reconciliation_interval_ms=30_000)
         self.members = [self._member(number) for number in range(plan.count)]
         self.tally = FleetTally()
+        self._joining = asyncio.Semaphore(_JOINING_AT_ONCE)
 
     def look(self) -> FleetTally:
         """Count again who does what."""
@@ -185,7 +188,9 @@ class Fleet:
             return
         member.line = CloudLine(self._plan.cloud, agent, member.number)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(member.line.run())
+            async with self._joining:
+                tasks.create_task(member.line.run())
+                await _known(member)
             await member.line.until_target()
             tasks.create_task(agent.reconciler.run())
 
@@ -197,6 +202,13 @@ class Fleet:
             for member in self.members:
                 if chance.random() < share:
                     self.tally.crashes += await member.crash(chance)
+
+
+async def _known(member: Member) -> None:
+    """Return once an agent works for its cloud, is refused, or has had its time to be one or the other."""
+    ends_at = time.monotonic() + _JOINS_WITHIN_S
+    while member.doing is Doing.JOINING and time.monotonic() < ends_at:  # noqa: ASYNC110  ends at the deadline
+        await asyncio.sleep(_LOOKS_EVERY_S)
 
 
 async def _until_one_ends(tasks: Iterable[asyncio.Task[object]]) -> None:

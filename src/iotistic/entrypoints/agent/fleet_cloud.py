@@ -3,14 +3,16 @@
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from iotistic.agent.link.announcements import Concerned
 from iotistic.agent.link.cloud import Cloud
 from iotistic.agent.link.following import Around, Followed, Follower
-from iotistic.agent.link.pacing import Pace
-from iotistic.agent.link.telling import Teller
+from iotistic.agent.link.pacing import Pace, seldom_while
+from iotistic.agent.link.telling import ReportSink, Teller
+from iotistic.agent.link.telling_mqtt import MqttReports
 from iotistic.agent.provisioning.model import ProvisioningRequest, ProvisioningStatus, address_of
 from iotistic.agent.provisioning.provisioner import Around as ProvisioningAround
 from iotistic.agent.provisioning.provisioner import Provisioner
@@ -19,6 +21,7 @@ from iotistic.agent.reporting.services import describe_apps
 from iotistic.agent.store.device import Identity
 from iotistic.agent.store.snapshots import StoredTarget
 from iotistic.entrypoints.agent.assembly import Agent
+from iotistic.entrypoints.agent.fleet_mqtt import MqttLine, MqttPlan
 from iotistic.planning.model import Target
 
 
@@ -29,17 +32,22 @@ class FleetCloud:
     request: ProvisioningRequest
     poll_every_s: float = 60.0
     report_every_s: float = 60.0
+    mqtt: MqttPlan | None = None
+    """Without it all of them poll, and report over HTTP."""
 
 
 class CloudLine:
-    """One agent's way to the cloud. Everything of an agent's link but MQTT, logs and jobs."""
+    """One agent's way to the cloud. Everything of an agent's link but logs and jobs."""
 
     def __init__(self, cloud: FleetCloud, agent: Agent, number: int) -> None:
         self._plan, self._agent, self._number = cloud, agent, number
         self._provisioner: Provisioner | None = None
         self._follower: Follower | None = None
         self._teller: Teller | None = None
+        self._reports: MqttReports | None = None
         self._declared = asyncio.Event()
+        self.mqtt: MqttLine | None = None
+        """Its connection to the broker, once it is known to the cloud; of those that have one."""
 
     @property
     def status(self) -> ProvisioningStatus | None:
@@ -74,23 +82,55 @@ class CloudLine:
 
     async def _talk(self, identity: Identity) -> None:
         cloud = Cloud(address_of(identity), identity.uuid, lambda: identity.device_api_key)
+        self.mqtt = self._connection(identity)
         self._follower = self._following(cloud, identity.uuid)
         self._follower.begin_with(await self._kept())
-        self._teller = self._telling(cloud, identity.uuid)
+        sink: ReportSink = cloud
+        if self.mqtt is not None:
+            sink = self._reports = MqttReports(self.mqtt.link, cloud, identity.uuid)
+        self._teller = self._telling(sink, identity.uuid)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follower.run())
                 tasks.create_task(self._teller.run())
+                if self.mqtt is not None:
+                    tasks.create_task(self.mqtt.run())
         finally:
             await cloud.close()
 
+    def _connection(self, identity: Identity) -> MqttLine | None:
+        plan = self._plan.mqtt
+        if plan is None or self._number % plan.every:
+            return None
+        concerned = Concerned(self._ask_for_target, etag=self._etag, disconnected=self._disconnected)
+        return MqttLine(plan, identity, concerned)
+
+    def _ask_for_target(self) -> None:
+        if self._follower is not None:
+            self._follower.ask_now()
+
+    def _etag(self) -> str:
+        followed = self._follower.in_force if self._follower else None
+        return "" if followed is None else followed.etag
+
+    def _disconnected(self) -> None:
+        if self._teller is not None and self._reports is not None and self._reports.may_be_lost():
+            self._teller.doubt()
+
     def _following(self, cloud: Cloud, uuid: str) -> Follower:
         around = Around(time.time, random.random, self._declare, self._keep)
-        return Follower(cloud, Pace(uuid, self._plan.poll_every_s), around)
+        return Follower(cloud, Pace(uuid, self._poll_every()), around)
 
-    def _telling(self, cloud: Cloud, uuid: str) -> Teller:
+    def _poll_every(self) -> float | Callable[[], float]:
+        if self.mqtt is None or self._plan.mqtt is None:
+            return self._plan.poll_every_s
+        link = self.mqtt.link
+        seldom_s = max(self._plan.mqtt.poll_every_s, self._plan.poll_every_s)
+        return seldom_while(lambda: link.is_online, otherwise_s=self._plan.poll_every_s, seldom_s=seldom_s)
+
+    def _telling(self, sink: ReportSink, uuid: str) -> Teller:
         return Teller(
-            cloud,
+            sink,
             Pace(f"{uuid} report", self._plan.report_every_s),
             state=self._state,
             metrics=dict[str, Any],
@@ -112,6 +152,8 @@ class CloudLine:
 
     def _declare(self, target: Target) -> None:
         self._agent.reconciler.declare(target)
+        if self.mqtt is not None:
+            self.mqtt.declared(self._etag())
         self._declared.set()
         self.noticed()
 
