@@ -7,6 +7,7 @@ read both, so that a killed installation is never taken for a running one. `IOTI
 
 import fcntl
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,12 @@ class NotRunning(Unavailable):
     """Nothing is running here."""
 
     code = "installation.not_running"
+
+
+class SomebodyElses(Denied):
+    """Whether an installation runs is for its user to see."""
+
+    code = "installation.of_another_user"
 
 
 class AnswerNotUnderstood(Unavailable):
@@ -91,8 +98,13 @@ def is_running(home: Home) -> bool:
 
 
 def running_endpoints(home: Home) -> Endpoints:
-    """Return where the installation listens; raise NotRunning when it does not."""
+    """Return where the installation listens. Raises NotRunning, SomebodyElses."""
     if not is_running(home):
+        if home.run.exists() and not os.access(home.run, os.R_OK | os.X_OK):
+            raise SomebodyElses(
+                f"the installation in {home.path} belongs to another user",
+                hint="ask as that user, or set IOTISTIC_API_URL and IOTISTIC_API_TOKEN",
+            )
         raise NotRunning(f"nothing is running in {home.path}", hint="start it with `iotistic up`")
     try:
         return TypeAdapter(Endpoints).validate_json(home.endpoints.read_bytes())

@@ -8,10 +8,9 @@ import errno
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
-from iotistic.kernel.errors import Invalid, IotisticError
+from iotistic.kernel.errors import Invalid, IotisticError, Unavailable
 
-_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-"""Said of a file that is open already, so without its name."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class NotText(Invalid):
@@ -26,9 +25,15 @@ class FileUnusable(Invalid):
     code = "file.unusable"
 
 
+class NoRoom(Unavailable):
+    """The disk is full."""
+
+    code = "file.no_room"
+
+
 @contextmanager
 def told(arguments: Sequence[str]) -> Generator[None]:
-    """Raise NotText or FileUnusable for what went wrong because of such an argument or file; all else as it is."""
+    """Raise NotText, FileUnusable or NoRoom for what went wrong because of these; all else as it is."""
     try:
         yield
     except IotisticError:
@@ -37,9 +42,11 @@ def told(arguments: Sequence[str]) -> Generator[None]:
         if unreadable := [one for one in arguments if not _is_text(one)]:
             shown = unreadable[0].encode("utf-8", "backslashreplace").decode()
             raise NotText(f"{shown[:80]} is not text in UTF-8") from exc
-        if isinstance(exc, OSError) and (exc.filename is not None or exc.errno in _OF_THE_DISK):
-            named = f"{str(exc.filename)[:200]}: " if exc.filename is not None else ""
-            raise FileUnusable(f"{named}{exc.strerror}") from exc
+        if isinstance(exc, OSError) and exc.errno in _FULL:
+            # Mostly said of a file that is open already, so without its name.
+            raise NoRoom(hint="make room, or use a folder on another disk") from exc
+        if isinstance(exc, OSError) and exc.filename is not None:
+            raise FileUnusable(f"{str(exc.filename)[:200]}: {exc.strerror}") from exc
         raise
 
 

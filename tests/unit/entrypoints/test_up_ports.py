@@ -6,7 +6,7 @@ import pytest
 from iotistic.entrypoints.up import lock, memory
 from iotistic.entrypoints.up.follow import Follower
 from iotistic.entrypoints.up.memory import Memory
-from iotistic.entrypoints.up.ports import choose
+from iotistic.entrypoints.up.ports import ListenAddressUnusable, choose
 from iotistic.entrypoints.up.settings import UpSettings
 from iotistic.kernel.home import Home
 
@@ -32,6 +32,12 @@ def test_a_taken_port_gives_way_to_a_free_one_and_is_said(taken_port):
 
     assert chosen.moved
     assert chosen.port != taken_port
+
+
+@pytest.mark.enable_socket
+def test_an_address_that_this_machine_does_not_have_is_refused_by_its_name():
+    with pytest.raises(ListenAddressUnusable, match=r"203\.0\.113\.9"):
+        choose(UpSettings(listen_address="203.0.113.9"), {})
 
 
 @pytest.mark.enable_socket

@@ -8,10 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from iotistic.entrypoints.up.settings import UpSettings
+from iotistic.kernel.errors import Invalid
 from iotistic.kernel.process import pick_port
 from iotistic.telemetry.transports.lanes import Lane
 
 LOOPBACK = "127.0.0.1"
+
+
+class ListenAddressUnusable(Invalid):
+    """This machine has no such address to listen on."""
+
+    code = "up.listen_address_unusable"
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,9 @@ class Chosen:
 
 
 def choose(settings: UpSettings, remembered: Mapping[str, int]) -> dict[str, Chosen]:
-    """Choose every listening port of the installation, none twice."""
+    """Choose every listening port of the installation, none twice. Raises ListenAddressUnusable."""
     open_to = settings.listen_address
+    _check(open_to)
     wishes = {
         "api": (settings.api_port, LOOPBACK),
         "pki": (settings.pki_port, open_to),
@@ -52,6 +60,16 @@ def _observed(settings: UpSettings) -> list[str]:
     """Name what serves health and metrics only; remembered too, so that scrape targets hold still."""
     workers = [Lane.LIVE.worker("ingest", number) for number in range(settings.workers)]
     return ["up", "maintenance", "control", *workers, Lane.BACKLOG.worker("ingest", 0)]
+
+
+def _check(address: str) -> None:
+    try:
+        pick_port(0, host=address)
+    except OSError as exc:
+        raise ListenAddressUnusable(
+            f"this machine has no address {address!r} to listen on",
+            hint="name one of its own, or 0.0.0.0 for all of them",
+        ) from exc
 
 
 def _free(wanted: int, host: str, *, taken: set[int]) -> int:
