@@ -97,6 +97,8 @@ class Announcements:
 
     def _hear(self, link: Listening, topic: str, tell: Callable[[Document], None]) -> None:
         def hear(_topic: str, payload: bytes) -> None:
+            if not payload:
+                return  # so a retained one is taken back, as the cloud does once an order was heard
             document = _read(payload)
             if document is None:
                 log.warning("announcement.refused", topic=topic, size=len(payload))

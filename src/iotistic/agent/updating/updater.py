@@ -296,7 +296,7 @@ def _mark(waiting: Document) -> str:
 
 
 def _said(error: IotisticError) -> str:
-    return f"{error.message}: {error.hint}" if error.hint else error.message
+    return f"{error.message.removesuffix('.')}: {error.hint}" if error.hint else error.message
 
 
 def _is_final_refusal(error: IotisticError) -> bool:
