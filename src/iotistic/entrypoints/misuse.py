@@ -39,15 +39,20 @@ def told(arguments: Sequence[str]) -> Generator[None]:
     except IotisticError:
         raise
     except Exception as exc:
-        if unreadable := [one for one in arguments if not _is_text(one)]:
-            shown = unreadable[0].encode("utf-8", "backslashreplace").decode()
-            raise NotText(f"{shown[:80]} is not text in UTF-8") from exc
+        check_text(arguments)
         if isinstance(exc, OSError) and exc.errno in _FULL:
             # Mostly said of a file that is open already, so without its name.
             raise NoRoom(hint="make room, or use a folder on another disk") from exc
         if isinstance(exc, OSError) and exc.filename is not None:
             raise FileUnusable(f"{str(exc.filename)[:200]}: {exc.strerror}") from exc
         raise
+
+
+def check_text(arguments: Sequence[str]) -> None:
+    """Return when all of them are text. Raises NotText."""
+    if unreadable := [one for one in arguments if not _is_text(one)]:
+        shown = unreadable[0].encode("utf-8", "backslashreplace").decode()
+        raise NotText(f"{shown[:80]} is not text in UTF-8")
 
 
 def _is_text(argument: str) -> bool:

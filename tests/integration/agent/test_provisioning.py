@@ -106,6 +106,8 @@ async def test_a_provisioned_device_is_so_after_a_restart_and_asks_nobody(tmp_pa
             assert identity.api_endpoint == rig.url
             with pytest.raises(AlreadyProvisioned):
                 await provisioner.provision(rig.request())
+            with pytest.raises(AlreadyProvisioned):
+                await provisioner.provision(rig.request(api_endpoint=""))
         assert rig.cloud.asked == asked
 
 

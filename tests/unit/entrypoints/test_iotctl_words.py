@@ -37,7 +37,7 @@ DEVICE = {
         ("apps --json pause shop", "there is no `iotctl apps pause`", "there are list, info, start"),
         ("config gett X", "there is no `iotctl config gett`", "did you mean `iotctl config get`?"),
         ("services list a b", "too many words: b", "see `iotctl services list --help`"),
-        ("services start", "parameter NAME requires", "see `iotctl help`"),
+        ("services start", "parameter NAME requires", "see `iotctl services start --help`"),
     ],
 )
 def test_words_that_cannot_be_understood_are_told_with_what_was_meant(capsys, arguments, said, hint):

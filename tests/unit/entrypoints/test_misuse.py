@@ -19,7 +19,9 @@ LONG = "a" * 100_000
     [
         (main, ("devices", "show", NOT_UTF8), r"error: \udcff\udcfe is not text in UTF-8"),
         (main, ("target", "show", NOT_UTF8), "is not text in UTF-8"),
-        (iotctl, ("apps", "info", NOT_UTF8), "is not text in UTF-8"),
+        (iotctl, ("logs", "--service", NOT_UTF8), "is not text in UTF-8"),
+        (iotctl, ("apps", "info", LONG), "A name has 1 to 1,000 characters."),
+        (iotctl, ("services", "stop", ""), "A name has 1 to 1,000 characters."),
         (main, ("devices", "show", LONG), "URL too long"),
         (main, ("cert", "issue", "02:00:00:00:00:01", "--out", "/dev/null"), "error: /dev/null: "),
         (main, ("devices", "show"), "`iotistic devices show --help`"),

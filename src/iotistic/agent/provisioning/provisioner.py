@@ -123,13 +123,17 @@ class Provisioner:
         Raises AlreadyProvisioned, RequestInvalid and the refusals of this room; for anything else that is raised
         (the link's errors, StoreUnavailable) `run` goes on trying.
         """
+        self._refuse_twice()  # before the request is looked at: what it lacks is of no use then
         checked = request.checked()
         async with self._one:
-            if self._identity.provisioned:
-                raise AlreadyProvisioned(uuid=self._identity.uuid, api_endpoint=self._identity.api_endpoint)
+            self._refuse_twice()
             await self._take(checked)
             await self._attempt()
         return self.status()
+
+    def _refuse_twice(self) -> None:
+        if self._identity.provisioned:
+            raise AlreadyProvisioned(uuid=self._identity.uuid, api_endpoint=self._identity.api_endpoint)
 
     async def move(self, api_endpoint: str) -> None:
         """Speak with the same cloud under another address from now on; nothing is asked of it. Raises RequestInvalid."""

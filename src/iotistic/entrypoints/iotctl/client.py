@@ -20,6 +20,7 @@ Document = dict[str, Any]
 _CONNECT_WITHIN_S = 5.0
 _ANSWER_WITHIN_S = 30.0
 _MOST_LINE = 4 << 20
+_MOST_NAME = 1000
 _ERROR = 400
 _UNAUTHORIZED = 401
 _KEY_HINT = (
@@ -154,8 +155,16 @@ class DeviceApiClient:
         )
 
 
+class NameInvalid(Invalid):
+    """A name has 1 to 1,000 characters."""
+
+    code = "usage.name_invalid"
+
+
 def part(text: str) -> str:
-    """Return a name as one part of a path."""
+    """Return a name as one part of a path. Raises NameInvalid for what no app, service or setting is called."""
+    if not 0 < len(text) <= _MOST_NAME:
+        raise NameInvalid
     return quote(text, safe="")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from iotistic.entrypoints.cli import PartMissing, UsageInvalid, never_fail_to_print, report
-from iotistic.entrypoints.misuse import told
+from iotistic.entrypoints.misuse import check_text
 from iotistic.kernel.errors import IotisticError
 
 _INTERRUPTED = 130
@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     arguments = list(sys.argv[1:] if argv is None else argv)
     never_fail_to_print()
     try:
-        with told(arguments):
-            code = _run(arguments)
+        check_text(arguments)  # none of them names a file
+        code = _run(arguments)
         sys.stdout.flush()
     except IotisticError as exc:
         report(exc, as_json="--json" in arguments)
@@ -54,7 +54,8 @@ def _run(arguments: list[str]) -> int:
         chain, verbs = exc.command_chain or (), [name for name in exc.app or () if not name.startswith("-")]
         raise _left_over(arguments, chain, verbs, exc.unused_tokens or ()) from exc
     except CycloptsError as exc:
-        raise UsageInvalid(str(exc).strip(), hint="see `iotctl help`") from exc
+        verb = " ".join(("iotctl", *(exc.command_chain or ())))
+        raise UsageInvalid(str(exc).strip(), hint=f"see `{verb} --help`") from exc
     return result if isinstance(result, int) else 0
 
 
