@@ -1,5 +1,7 @@
 """What a person types that cannot be used ends in a sentence and a code, never in a traceback."""
 
+import io
+
 import pytest
 
 from iotistic.entrypoints.cli import main
@@ -35,6 +37,20 @@ def test_what_cannot_be_used_is_told_in_a_sentence(monkeypatch, capsys, program,
         program(arguments)
 
     assert ended.value.code == Invalid.exit_code
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("deploy", "x", "-"), "- is to hold an object"), (("ledger", "verify", "-"), "ledger.pub")],
+)
+def test_a_hyphen_is_standard_input_and_no_option(monkeypatch, capsys, tmp_path, arguments, said):
+    monkeypatch.setenv("IOTISTIC_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", io.StringIO("[]"))
+
+    with pytest.raises(SystemExit):
+        main(arguments)
+
     assert said in capsys.readouterr().err
 
 

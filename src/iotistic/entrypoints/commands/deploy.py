@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 from cyclopts import App, Parameter
 
 from iotistic.entrypoints.commands.fleet import DeployedTold, StateTold, TargetTold, WhyTold, fleet_uuid
-from iotistic.entrypoints.commands.options import AsJson
+from iotistic.entrypoints.commands.options import AsJson, InputFile
 from iotistic.entrypoints.installation import Api, connect
 from iotistic.entrypoints.output import emit
 from iotistic.kernel.errors import Conflict, Invalid, IotisticError, NotFound
@@ -56,7 +56,7 @@ class Outcome:
 @app.default
 def deploy(
     device: str,
-    file: Path,
+    file: InputFile,
     *,
     wait: Flag = False,
     timeout_s: Annotated[float, Parameter(name="--timeout")] = 300.0,

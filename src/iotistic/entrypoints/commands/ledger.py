@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 
-from iotistic.entrypoints.commands.options import AsJson
+from iotistic.entrypoints.commands.options import AsJson, InputFile
 from iotistic.entrypoints.installation import connect
 from iotistic.entrypoints.output import emit
 from iotistic.kernel.errors import Invalid, IotisticError
@@ -144,7 +144,7 @@ def receipts(
 
 
 @app.command(name="verify")
-def verify_receipts(file: Path, *, key: Path | None = None, json: AsJson = False) -> int:
+def verify_receipts(file: InputFile, *, key: Path | None = None, json: AsJson = False) -> int:
     """Check receipts: who signed them, that nothing was changed since, and that none is left out between.
 
     Ends with status 1 when one is not in order. Needs neither the installation nor a network.

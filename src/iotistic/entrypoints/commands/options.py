@@ -1,11 +1,15 @@
 """What several commands share: options, and how they name a device to the API."""
 
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
 from cyclopts import Parameter
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
+
+InputFile = Annotated[Path, Parameter(allow_leading_hyphen=True)]
+"""A file that is read, or `-` for standard input."""
 
 
 def device_path(device: str) -> str:

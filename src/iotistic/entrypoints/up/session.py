@@ -119,7 +119,7 @@ class Session:
             password = runner.login.password.get_secret_value()
             say(
                 f"the owner's login, told this once:\n      {runner.login.username}  {password}\n      "
-                "another one: iotistic users create-owner --another"
+                "another one: iotistic users create-owner NAME --email ADDRESS --another"
             )
 
     def _hear(self, event: Event) -> None:
