@@ -145,7 +145,8 @@ class Api:
     """The telemetry API, with answers checked and failures as kernel errors."""
 
     def __init__(self, url: str, token: str) -> None:
-        self.url = url.rstrip("/")
+        # With its version, as agents and the API itself write it.
+        self.url = url.rstrip("/").removesuffix("/api/v1")
         self.headers = {"Authorization": f"Bearer {token}"}
         try:
             self._client = httpx2.Client(

@@ -3,10 +3,12 @@
 import io
 
 import pytest
+from pydantic import SecretStr
 
 from iotistic.entrypoints.cli import main
 from iotistic.entrypoints.installation import Api, RequestImpossible, TokenUnusable, usable_token
 from iotistic.entrypoints.iotctl.main import main as iotctl
+from iotistic.entrypoints.iotctl.settings import IotctlSettings, KeyInvalid, place_of
 from iotistic.kernel.errors import Invalid
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.settings import SettingsInvalid, load_settings
@@ -77,6 +79,15 @@ def test_a_token_that_no_header_can_hold_is_refused_by_its_name(monkeypatch, tok
 def test_an_address_without_a_scheme_is_not_taken_for_a_server_that_is_away():
     with pytest.raises(RequestImpossible, match="http://"):
         Api("iot.example.com", "iot_x").request("GET", "/devices")
+
+
+def test_an_address_may_be_given_with_its_version():
+    assert Api("http://127.0.0.1:1/api/v1/", "iot_x").url == "http://127.0.0.1:1"
+
+
+def test_a_device_key_that_no_header_can_hold_is_refused_by_its_name():
+    with pytest.raises(KeyInvalid, match="API_KEY"):
+        place_of(IotctlSettings(api_key=SecretStr("iot\nx")))
 
 
 def test_a_setting_whose_file_is_no_text_is_told_with_the_file(monkeypatch, tmp_path):

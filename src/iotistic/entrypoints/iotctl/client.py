@@ -146,7 +146,10 @@ class DeviceApiClient:
         return cast("Document", found)
 
     def _unreachable(self, exc: Exception) -> AgentUnreachable:
-        number = exc.errno if isinstance(exc, OSError) else None
+        # Errors of TLS have numbers of their own.
+        number = (
+            exc.errno if isinstance(exc, OSError) and not isinstance(exc, aiohttp.ClientSSLError) else None
+        )
         reason = os.strerror(number).lower() if number and number > 0 else str(exc) or "no answer in time"
         return AgentUnreachable(
             f"the agent does not answer at {self._place.url}: {reason}",

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr
 
 from iotistic.agent.local_api.address import KEY_FILE, PORT
-from iotistic.kernel.errors import Invalid
+from iotistic.kernel.errors import Denied, Invalid
 from iotistic.kernel.home import HomeSettings
 
 
@@ -16,6 +16,12 @@ class AddressInvalid(Invalid):
     """DEVICE_API_URL is no address."""
 
     code = "device_api.address_invalid"
+
+
+class KeyInvalid(Denied):
+    """API_KEY holds what no key has."""
+
+    code = "device_api.key_invalid"
 
 
 class IotctlSettings(HomeSettings):
@@ -41,10 +47,16 @@ class Place:
 
 
 def place_of(settings: IotctlSettings) -> Place:
-    """Return where the agent is. The key in this machine's folder is shown to nobody else. Raises AddressInvalid."""
+    """Return where the agent is. The key in this machine's folder is shown to nobody else.
+
+    Raises AddressInvalid, KeyInvalid.
+    """
     url = _checked(settings.device_api_url) or f"http://127.0.0.1:{settings.device_api_port}"
     if settings.api_key is not None:
-        return Place(url, settings.api_key.get_secret_value(), "API_KEY")
+        key = settings.api_key.get_secret_value()
+        if not key.isprintable():
+            raise KeyInvalid
+        return Place(url, key, "API_KEY")
     file = (settings.config_dir or settings.home.path / "agent") / KEY_FILE
     key = _kept_key(file) if _is_here(url) else ""
     return Place(url, key, str(file) if key else "")
