@@ -55,12 +55,16 @@ def compared(predicted: Mapping[str, Any], actual: Mapping[str, Any]) -> dict[st
     """Return by how much a prediction was off, None without an actual figure for the whole update.
 
     Errors in percent are of what came, and add up over kinds of steps and over services: too much here does not
-    make up for too little there.
+    make up for too little there. What tidies up a minute after the update may be told by now, or not yet.
     """
     if not actual.get("steps") or not actual.get("complete", True):
         return None
     steps, took = _counts(predicted.get("steps")), _counts(actual.get("steps"))
-    off = sum(abs(steps.get(name, 0) - took.get(name, 0)) for name in steps.keys() | took.keys())
+    later = _counts(predicted.get("laterSteps"))
+    off = sum(
+        max(least - took.get(name, 0), took.get(name, 0) - least - later.get(name, 0), 0)
+        for name, least in (dict.fromkeys(took, 0.0) | steps).items()
+    )
     expected, was = _counts(predicted.get("downtimeS")), _counts(actual.get("downtimeS"))
     off_s = sum(abs(expected.get(key, 0) - was.get(key, 0)) for key in expected.keys() | was.keys())
     down_s = sum(was.values())

@@ -15,6 +15,7 @@ from iotistic.control.rollouts.policy import Policy, Window, assign_waves
 from iotistic.control.rollouts.predicting import predict
 from iotistic.control.rollouts.rebuilding import HostFacts, read_apps, rebuild
 from iotistic.control.rollouts.spread import spread_of
+from iotistic.control.rollouts.writing import compared
 from iotistic.planning.target import read_target
 
 
@@ -221,3 +222,21 @@ def test_what_a_device_of_the_earlier_system_does_not_say_is_guessed():
     device = rebuild(reported("other:9"), read_target(content()).target, HostFacts())
 
     assert device.guessed == ("web",)
+
+
+@pytest.mark.parametrize(
+    ("steps", "off"),
+    [
+        ({"kill": 1, "start": 1}, 0),
+        ({"kill": 1, "start": 1, "removeImage": 1}, 0),
+        ({"kill": 1, "start": 1, "removeImage": 3}, 2),
+        ({"kill": 2}, 2),
+        ({"kill": 1, "start": 1, "fetch": 1}, 1),
+    ],
+)
+def test_what_tidies_up_later_is_no_error_whether_it_is_told_by_now_or_not(steps, off):
+    predicted = {"steps": {"kill": 1, "start": 1}, "laterSteps": {"removeImage": 1}}
+    found = compared(predicted, {"steps": steps})
+
+    assert found is not None
+    assert found["stepsOff"] == off
