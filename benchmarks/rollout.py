@@ -5,11 +5,14 @@ the fastest, and calls on one differ by 5 %. Agents tell what their updates took
 device by device (rollout_errors.py). How late the agents' process is stands beside it: devices do not wait for each
 other, these do. The bad release crashes on every device that gets it; the worse one fails no step, and shows only
 in the health figures of a share of the devices (rollout_health.py), so only the comparison with those that wait can
-stop it. In the last part API, agents and database are killed (SIGKILL) in turn while a rollout is under way.
+stop it. In the last part API, agents, broker and database are killed (SIGKILL) in turn while a rollout is under way.
+
+One in ROLLOUT_LINKED agents (10; 4 when quick) has its connection to the broker, as devices have it: it hears of its
+target, polls twice an hour only, and reports over MQTT. The others poll. All that are told begin at once, which
+devices can and one process of agents cannot: with all of them connected, its lateness would be what is measured.
 """
 
 import asyncio
-import contextlib
 import os
 import random
 import tempfile
@@ -24,20 +27,25 @@ from benchmarks.rollout_fleet import BAD_IMAGE
 from benchmarks.rollout_site import Site, running_site, shop
 
 _AGENTS, _QUICK_AGENTS = 2000, 40
-_LEAST_POLL_S, _POLLS_A_S = 5.0, 60
+_LEAST_POLL_S, _POLLS_A_S = 5.0, 100
+_FEW_WAVES, _MANY_WAVES, _ENOUGH_FOR_MANY = (5, 50, 100), (5, 30, 55, 80, 100), 200
 """A wave begins within one round of polls. More at once than the cores can serve, and agents in one process wait for
-each other: that was 8 % of downtime with 150 agents that polled every 2 s."""
+each other: that was 8 % of downtime with 150 agents that polled every 2 s. So no more than 25 a second begin: an
+update costs their process 17 ms."""
 _CALL_S = 1.0
 _QUICKLY: dict[str, object] = {"watchS": 5, "updateWithinS": 300}
 _EVERYBODY: dict[str, Any] = {"all": True}
 _FEW = 20
 """Devices that get the first change of an image, so that the times of its steps, and the range, are learned."""
 _ASK_EVERY_S = 0.02
-_KILL_EVERY_S = 12.0
+_KILL_EVERY_S = 8.0
 _AT_REST_S = 80.0
 _MOST_PREVIEW_S, _MOST_REACHED = 5.0, 2.0
+_LEAST_TAKEN = 90.0
 _WORSE_IMAGE = "web:worse"
-_ENOUGH_TO_COMPARE = 500
+_ENOUGH_TO_COMPARE = 1000
+"""So that the first wave, 1 %, holds enough devices to be compared: with 500, 2 of 5 that failed proved nothing yet."""
+_LINKED, _QUICK_LINKED = 10, 4
 
 
 def run(quick: bool, report: Report) -> None:
@@ -45,21 +53,26 @@ def run(quick: bool, report: Report) -> None:
     with tempfile.TemporaryDirectory(prefix="iotistic-bench-", ignore_cleanup_errors=True) as made:
         folder = Path(made)
         folder.chmod(0o711)
-        asyncio.run(_measure(folder, count, report, kills=2 if quick else 4))
+        asyncio.run(_measure(folder, count, report, quick=quick))
 
 
-async def _measure(folder: Path, count: int, report: Report, *, kills: int) -> None:
+async def _measure(folder: Path, count: int, report: Report, *, quick: bool) -> None:
     poll_s = max(_LEAST_POLL_S, count / _POLLS_A_S)
-    async with running_site(folder, count=count, poll_s=poll_s, call_s=_CALL_S) as site:
+    linked = int(os.environ.get("ROLLOUT_LINKED") or (_QUICK_LINKED if quick else _LINKED))
+    plan = {"count": count, "poll_s": poll_s, "call_s": _CALL_S, "linked": linked}
+    async with running_site(folder, say=report.progress, **plan) as site:
         began = time.monotonic()
-        await site.until("SELECT count(*) FROM device_states", count)
+        await site.until("agents registered and reporting", "SELECT count(*) FROM device_states", count)
         report.add(f"{count:,} agents, registered and reporting", time.monotonic() - began, "s")
+        await site.until_linked()
+        report.add("agents connected to the broker", site.online, "agents", goal=at_least(site.links))
         await _deploy_first(site, report)
         await _preview(site, report)
         await _good_release(site, report)
         await _bad_release(site, report)
         await _worse_release(site, report)
-        await _with_kills(site, report, kills)
+        _tell_mqtt(site, report)
+        await _with_kills(site, report, kills=2 if quick else 3)
 
 
 async def _deploy_first(site: Site, report: Report) -> None:
@@ -76,6 +89,7 @@ async def _deploy_first(site: Site, report: Report) -> None:
         rollout = await site.make("learning", change, {"devices": few}, waves=[100], **_QUICKLY)
         await site.until_over(rollout)
     # A release that has run for a minute is a good one, whose image is kept for a while: devices are to be at rest.
+    report.progress(f"{_AT_REST_S:.0f} s of rest")
     await asyncio.sleep(_AT_REST_S)
 
 
@@ -104,10 +118,11 @@ async def _ask_on(site: Site, took: list[float]) -> None:
 
 async def _good_release(site: Site, report: Report) -> None:
     change = {"kind": "image", "service": "web", "image": "web:3"}
+    waves = _MANY_WAVES if site.count >= _ENOUGH_FOR_MANY else _FEW_WAVES
     began = time.monotonic()
-    rollout = await site.make("good", change, _EVERYBODY, waves=[5, 50, 100], **_QUICKLY)
+    rollout = await site.make("good", change, _EVERYBODY, waves=waves, **_QUICKLY)
     over = await site.until_over(rollout)
-    report.add("good release, three waves", time.monotonic() - began, "s")
+    report.add(f"good release, {len(waves)} waves", time.monotonic() - began, "s")
     parts = await site.parts(rollout)
     succeeded = [one for one in parts if one["state"] == "succeeded"]
     late = percentile(site.lateness(began), 99)
@@ -151,21 +166,36 @@ async def _taken_back(
     report.progress(f"{name} release: {over['state']}, {over['haltCode']}, {over['haltReason']}")
 
 
+def _tell_mqtt(site: Site, report: Report) -> None:
+    counted = site.counted()
+    report.add("targets announced, to all agents", counted["announced"], "targets")
+    heard = counted["heard"]
+    report.add("of them heard by the connected", heard, "targets", goal=at_least(1))
+    taken = 100 * counted["taken"] / max(heard, 1)
+    report.add("of these in force after that", taken, "%", goal=at_least(_LEAST_TAKEN))
+    report.add("reports stored that came over MQTT", counted["stored"], "reports", goal=at_least(1))
+
+
 async def _with_kills(site: Site, report: Report, kills: int) -> None:
     change = {"kind": "image", "service": "web", "image": "web:4"}
     policy = _QUICKLY | {"halt": {"maxFailurePercent": 100, "sequential": False}}
     rollout = await site.make("kills", change, _EVERYBODY, waves=[10, 40, 100], **policy)
     began, chance = time.monotonic(), random.Random(1)
     killing = asyncio.create_task(_kill(site, kills, chance, report))
-    with contextlib.suppress(TimeoutError):
+    try:
         await killing
         await site.until_over(rollout)
-    report.add(f"rollout with {3 * kills} kills, until it is over", time.monotonic() - began, "s")
+    except TimeoutError as exc:
+        report.progress(f"given up: {exc}")
+    report.add(f"rollout with {4 * kills} kills, until it is over", time.monotonic() - began, "s")
     stuck = await site.fetch("SELECT count(*) FROM rollout_parts WHERE deadline IS NOT NULL")
     report.add("devices stuck", stuck[0][0], "devices", goal=at_most(0))
     parts = await site.parts(rollout)
     succeeded = 100 * sum(one["state"] == "succeeded" for one in parts) / site.count
     report.add("devices that succeeded all the same", succeeded, "%")
+    linked = [one["state"] for one in parts if int(one["deviceName"].rsplit("-")[-1]) % site.linked == 0]
+    share = 100 * linked.count("succeeded") / max(len(linked), 1)
+    report.add("of the connected", share, "%")
     reasons = Counter(f"{one['state']}: {one['reason']}" for one in parts if one["state"] != "succeeded")
     for reason, number in reasons.most_common(5):
         report.progress(f"{number} {reason}")
@@ -174,10 +204,23 @@ async def _with_kills(site: Site, report: Report, kills: int) -> None:
         f"WHERE p.rollout_id = '{rollout}' AND p.state = 'succeeded' AND t.version <> p.to_version"
     )
     report.add("parts and targets that disagree", torn[0][0], "devices", goal=at_most(0))
+    await _tell_return(site, report)
+
+
+async def _tell_return(site: Site, report: Report) -> None:
+    try:
+        await site.until_linked()
+    except TimeoutError as exc:
+        report.progress(str(exc))
+    report.add("connected again after the kills", site.online, "agents", goal=at_least(site.links))
+    report.add("starts of the broker", site.broker.starts, "starts")
+    counted = site.counted()
+    for name in ("announced", "heard", "taken"):
+        report.add(f"targets {name} in the whole run", counted[name], "targets")
 
 
 async def _kill(site: Site, kills: int, chance: random.Random, report: Report) -> None:
-    victims = [site.kill_api, site.kill_fleet, site.kill_database] * kills
+    victims = [site.kill_api, site.kill_fleet, site.kill_broker, site.kill_database] * kills
     chance.shuffle(victims)
     for victim in victims:
         await asyncio.sleep(_KILL_EVERY_S * chance.uniform(0.3, 1))

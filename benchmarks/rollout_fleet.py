@@ -1,6 +1,9 @@
 """Many real agents in one process, with images that crash.
 
-python -m benchmarks.rollout_fleet URL COUNT FOLDER POLL_S CALL_S      PROVISIONING_KEY in the environment
+python -m benchmarks.rollout_fleet URL COUNT FOLDER POLL_S CALL_S LINKED
+
+One in LINKED agents has a connection to the broker as well, and polls as seldom as such devices do. PROVISIONING_KEY is
+in the environment.
 """
 
 import asyncio
@@ -11,10 +14,12 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.rollout_counts import tell
 from iotistic.agent.engines.simulated.world import Behaviour
 from iotistic.agent.provisioning.model import ProvisioningRequest
 from iotistic.entrypoints.agent.fleet import Fleet, FleetPlan
 from iotistic.entrypoints.agent.fleet_cloud import FleetCloud
+from iotistic.entrypoints.agent.fleet_mqtt import MqttPlan
 from iotistic.kernel.logging import LogLevel, LogSettings, configure_logging
 from iotistic.kernel.process import raise_file_limit
 from iotistic.planning.model import Target
@@ -22,14 +27,16 @@ from iotistic.planning.model import Target
 BAD_IMAGE = "web:bad"
 UNLIKE, JITTER = 2.0, 0.05
 """The slowest device takes four times as long as the fastest; calls on one device differ by 5 % (standard deviation)."""
-LATENESS = "lateness"
+LATENESS, COUNTS = "lateness", "fleet-counts"
 _CRASHES_AFTER_S = 0.2
 _LATENESS_EVERY_S = 0.2
 
 
-async def _run(url: str, count: int, folder: Path, poll_s: float, call_s: float) -> None:
+async def _run(url: str, count: int, folder: Path, poll_s: float, call_s: float, linked: int) -> None:
     request = ProvisioningRequest(os.environ["PROVISIONING_KEY"], url, device_name="bench").checked()
-    cloud = FleetCloud(request, poll_every_s=poll_s, report_every_s=max(poll_s, 10.0))
+    cloud = FleetCloud(
+        request, poll_every_s=poll_s, report_every_s=max(poll_s, 10.0), mqtt=MqttPlan(every=linked)
+    )
     fleet = Fleet(
         FleetPlan(count, Target(), folder, call_s=call_s, unlike=UNLIKE, jitter=JITTER, cloud=cloud)
     )
@@ -41,6 +48,7 @@ async def _run(url: str, count: int, folder: Path, poll_s: float, call_s: float)
     others = [
         asyncio.create_task(_crash(fleet)),
         asyncio.create_task(_tell_lateness(folder.parent / LATENESS)),
+        asyncio.create_task(tell(folder.parent / COUNTS, lambda: _counts(fleet))),
     ]
     await fleet.run(stop)
     for task in others:
@@ -56,6 +64,15 @@ async def _crash(fleet: Fleet) -> None:
                 await member.engine.observe()
 
 
+def _counts(fleet: Fleet) -> dict[str, int]:
+    lines = [member.line.mqtt for member in fleet.members if member.line is not None and member.line.mqtt]
+    return {
+        "online": sum(line.link.is_online for line in lines),
+        "heard": sum(line.heard for line in lines),
+        "taken": sum(line.taken for line in lines),
+    }
+
+
 async def _tell_lateness(path: Path) -> None:
     """Write down by how much this process is late: agents that have to wait for it are no slower on devices."""
     with path.open("a", buffering=1) as out:
@@ -68,5 +85,5 @@ async def _tell_lateness(path: Path) -> None:
 if __name__ == "__main__":
     configure_logging(LogSettings(log_level=LogLevel.ERROR), process="bench-fleet")
     raise_file_limit()
-    _, url, count, folder, poll_s, call_s = sys.argv
-    asyncio.run(_run(url, int(count), Path(folder), float(poll_s), float(call_s)))
+    _, url, count, folder, poll_s, call_s, linked = sys.argv
+    asyncio.run(_run(url, int(count), Path(folder), float(poll_s), float(call_s), int(linked)))

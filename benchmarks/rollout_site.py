@@ -1,4 +1,7 @@
-"""The processes of the rollout benchmark: PostgreSQL, one API, one process of agents; each can be killed and comes back."""
+"""The processes of the rollout benchmark: PostgreSQL, Mosquitto, one API, one process of agents.
+
+Each can be killed and comes back. Every wait ends, and says what it waited for.
+"""
 
 import asyncio
 import contextlib
@@ -9,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,9 @@ import httpx2
 
 import iotistic
 from benchmarks.rollout_api import BASE
-from benchmarks.rollout_fleet import LATENESS
+from benchmarks.rollout_broker import SiteBroker
+from benchmarks.rollout_counts import newest, totals
+from benchmarks.rollout_fleet import COUNTS, LATENESS
 from benchmarks.rollout_health import FIGURES
 from iotistic.kernel.home import Home
 from iotistic.kernel.migrations import runner
@@ -30,6 +36,10 @@ from iotistic.kernel.process import die_with_parent, pick_port
 
 SERVICES = ("web", "worker", "db")
 _WITHIN_S = 900.0
+_STARTS_WITHIN_S = 60.0
+_SAYS_EVERY_S = 15.0
+_OVER = ("completed", "rolled_back", "cancelled", "halted")
+_API_COUNTS = "api-counts"
 _MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
 
 
@@ -41,8 +51,12 @@ class Site:
     count: int
     poll_s: float
     call_s: float
+    linked: int
+    """One in so many agents is connected to the broker."""
+    say: Callable[[str], None]
     server: PostgresServer
     dsn: Dsn
+    broker: SiteBroker
     port: int = field(default_factory=lambda: pick_port(0))
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     key: str = ""
@@ -59,6 +73,20 @@ class Site:
         """Where the API is."""
         return f"http://127.0.0.1:{self.port}{BASE}"
 
+    @property
+    def links(self) -> int:
+        """How many agents are to be connected to the broker."""
+        return -(-self.count // self.linked)
+
+    @property
+    def online(self) -> int:
+        """How many are."""
+        return newest(self.folder / COUNTS).get("online", 0)
+
+    def counted(self) -> Counter[str]:
+        """Return what was announced, heard and taken, and the reports that came over MQTT and were stored."""
+        return totals(self.folder / COUNTS) + totals(self.folder / _API_COUNTS)
+
     async def start_api(self) -> None:
         """Start the API, at the same port each time."""
         password = self.dsn.password.get_secret_value() if self.dsn.password else ""
@@ -71,10 +99,15 @@ class Site:
             "PROVISIONING_KEY": self.key,
             "ROLLOUT_LOOK_S": "1",
             "FIGURES_FILE": str(self.folder / FIGURES),
+            "COUNTS_FILE": str(self.folder / _API_COUNTS),
             "LOG_LEVEL": "error",
+            **self.broker.environment,
         }
         self.api = _spawn(["-m", "benchmarks.rollout_api"], environment, self.folder / "api.log")
-        said = await asyncio.to_thread(self.api.stdout.readline)  # type: ignore[union-attr]
+        async with asyncio.timeout(_STARTS_WITHIN_S):
+            said = await asyncio.to_thread(self.api.stdout.readline)  # type: ignore[union-attr]
+        if not said:
+            raise RuntimeError(f"the API did not start: {(self.folder / 'api.log').read_text()[-2000:]}")
         self.key = json.loads(said)["key"]
 
     def start_fleet(self) -> None:
@@ -87,6 +120,7 @@ class Site:
             self.folder / "agents",
             self.poll_s,
             self.call_s,
+            self.linked,
         ]
         environment = {"PROVISIONING_KEY": self.key}
         self.fleet = _spawn(list(map(str, words)), environment, self.folder / "fleet.log")
@@ -105,13 +139,18 @@ class Site:
         """End the postmaster by SIGKILL, and start it again."""
         if self.server.pid is not None:
             os.kill(self.server.pid, signal.SIGKILL)
-        while self.server.pid is not None:  # noqa: ASYNC110  the kernel ends it within milliseconds
-            await asyncio.sleep(0.05)
-        self.dsn = await self.server.start()
+        async with asyncio.timeout(_STARTS_WITHIN_S):
+            while self.server.pid is not None:  # noqa: ASYNC110  the kernel ends it within milliseconds
+                await asyncio.sleep(0.05)
+            self.dsn = await self.server.start()
+
+    async def kill_broker(self) -> None:
+        """End Mosquitto by SIGKILL, and start it again."""
+        await self.broker.kill()
 
     async def ask(self, method: str, path: str, body: object = None, **query: object) -> Any:
         """Return the answer; an API that is away is asked again."""
-        ends_at = time.monotonic() + _WITHIN_S
+        ends_at, last = time.monotonic() + _WITHIN_S, "nothing"
         while True:
             try:
                 answer = await self.client.request(method, path, json=body, params=_query(query))
@@ -119,11 +158,13 @@ class Site:
                     return answer.json()
                 if answer.status_code < 500:
                     raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
-            except httpx2.TransportError:
+                last = f"{answer.status_code} {answer.text[:500]}"
+            except httpx2.TransportError as exc:
+                last = f"{type(exc).__name__} {exc}"
                 if method != "GET":
                     raise
             if time.monotonic() > ends_at:
-                raise TimeoutError(f"{method} {path}")
+                raise TimeoutError(f"{method} {path} was not answered within {_WITHIN_S:.0f} s: {last}")
             await asyncio.sleep(0.2)
 
     async def make(
@@ -135,12 +176,19 @@ class Site:
 
     async def until_over(self, rollout: str, within_s: float = _WITHIN_S) -> Any:
         """Return a rollout once nothing happens to it any more by itself."""
-        async with asyncio.timeout(within_s):
-            while True:
-                found = await self.ask("GET", f"/rollouts/{rollout}")
-                if found["state"] in ("completed", "rolled_back", "cancelled", "halted"):
-                    return found
-                await asyncio.sleep(0.5)
+        ends_at, says_at = time.monotonic() + within_s, time.monotonic() + _SAYS_EVERY_S
+        while True:
+            found = await self.ask("GET", f"/rollouts/{rollout}")
+            if found["state"] in _OVER:
+                return found
+            now = time.monotonic()
+            counts = ", ".join(f"{count} {state}" for state, count in found["counts"].items() if count)
+            if now > ends_at:
+                raise TimeoutError(f"{found['name']} is {found['state']} after {within_s:.0f} s: {counts}")
+            if now > says_at:
+                says_at = now + _SAYS_EVERY_S
+                self.say(f"{found['name']}: {found['state']}, {counts}; {self.online} of {self.links} links")
+            await asyncio.sleep(0.5)
 
     async def parts(self, rollout: str) -> list[Any]:
         """Return all of its parts."""
@@ -171,25 +219,51 @@ class Site:
         finally:
             await connection.close()
 
-    async def until(self, query: str, count: int, within_s: float = _WITHIN_S) -> None:
+    async def until(self, what: str, query: str, count: int, within_s: float = _WITHIN_S) -> None:
         """Return once a query gives this number; raise when the agents have ended."""
-        async with asyncio.timeout(within_s):
-            while (await self.fetch(query))[0][0] < count:
-                if self.fleet is not None and self.fleet.poll() is not None:
-                    raise RuntimeError(f"the agents ended: {(self.folder / 'fleet.log').read_text()[-2000:]}")
-                await asyncio.sleep(0.5)
+
+        async def number() -> int:
+            if self.fleet is not None and self.fleet.poll() is not None:
+                raise RuntimeError(f"the agents ended: {(self.folder / 'fleet.log').read_text()[-2000:]}")
+            return (await self.fetch(query))[0][0]
+
+        await self._until(what, number, count, within_s)
+
+    async def until_linked(self, within_s: float = 120.0) -> None:
+        """Return once all agents that are to be connected to the broker are."""
+
+        async def number() -> int:
+            return self.online
+
+        await self._until("agents connected to the broker", number, self.links, within_s)
+
+    async def _until(
+        self, what: str, number: Callable[[], Awaitable[int]], count: int, within_s: float
+    ) -> None:
+        ends_at, says_at = time.monotonic() + within_s, time.monotonic() + _SAYS_EVERY_S
+        while (found := await number()) < count:
+            now = time.monotonic()
+            if now > ends_at:
+                raise TimeoutError(f"{what}: {found:,} of {count:,} after {within_s:.0f} s")
+            if now > says_at:
+                says_at = now + _SAYS_EVERY_S
+                self.say(f"{what}: {found:,} of {count:,}")
+            await asyncio.sleep(0.5)
 
 
 @contextlib.asynccontextmanager
-async def running_site(folder: Path, *, count: int, poll_s: float, call_s: float) -> AsyncGenerator[Site]:
+async def running_site(
+    folder: Path, *, count: int, poll_s: float, call_s: float, linked: int, say: Callable[[str], None]
+) -> AsyncGenerator[Site]:
     """Start everything, and end it."""
-    server = PostgresServer(Home(folder / "home"))
+    server, broker = PostgresServer(Home(folder / "home")), SiteBroker(folder / "broker")
     dsn = await server.start()
     connection: asyncpg.Connection = await open_connection(dsn, application_name="bench")
     await runner.migrate(connection, _MIGRATIONS)
     await connection.close()
-    site = Site(folder, count, poll_s, call_s, server, dsn)
+    site = Site(folder, count, poll_s, call_s, linked, say, server, dsn, broker)
     try:
+        await broker.start()
         await site.start_api()
         site.start_fleet()
         yield site
@@ -197,6 +271,7 @@ async def running_site(folder: Path, *, count: int, poll_s: float, call_s: float
         _end(site.fleet)
         _end(site.api)
         await site.client.aclose()
+        await broker.server.stop()
         await server.stop()
 
 

@@ -2,9 +2,10 @@
 
     broker --> receive --> [reports of one read, each device's in order] --> store --> acknowledge
 
-A device whose publish was acknowledged tells a thing once. So the broker keeps reports for us while we are away
-(a session that stays), and hears that we have them only once they are stored; after `kill -9` they come again, and
-storing a report twice changes nothing. That a device writes on its own topic only is what the broker sees to.
+A device whose publish was acknowledged tells a thing once, unless its broker ends soon after. So the broker keeps
+reports for us while we are away (a session that stays), and hears that we have them only once they are stored; after
+`kill -9` they come again, and storing a report twice changes nothing. That a device writes on its own topic only is
+what the broker sees to.
 
 One process of an installation reads: the session has one name. The others wait for a lock in the database.
 """
