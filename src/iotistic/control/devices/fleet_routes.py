@@ -18,6 +18,7 @@ from iotistic.contracts.provisioning.fields import parse_uuid
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.devices.detail import detail, interfaces
+from iotistic.control.devices.fleet_answers import LISTED
 from iotistic.control.devices.fleet_schemas import (
     ActiveRequest,
     BulkRequest,
@@ -48,14 +49,14 @@ def fleet_router(pool: asyncpg.Pool, lifecycle: Lifecycle) -> APIRouter:
 
 
 def _add_reading(router: APIRouter, pool: asyncpg.Pool) -> None:
-    @router.get("/devices")
+    @router.get("/devices", responses=LISTED)
     async def list_devices(caller: _Reader, query: Annotated[DevicesQuery, Query()]) -> dict[str, Any]:
         """A page of the devices that fit; totals are counted to 10,000."""
         with database_errors():
             listed = await page(pool, query.wanted(caller.scope.parameter()), query.asked())
         return list_answer(listed, query.asked())
 
-    @router.post("/devices/query")
+    @router.post("/devices/query", responses=LISTED)
     async def query_devices(caller: _Reader, asked: SelectionRequest) -> dict[str, Any]:
         """A page of the devices whose tags fit all selectors."""
         wanted = DeviceFilter(scope=caller.scope.parameter(), tags=asked.selectors())

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from iotistic.control.devices.fleet_answers import DevicesListed
 from iotistic.control.devices.listing import Order, Page, statement_of
 from iotistic.control.devices.selection import DeviceFilter, Operator, TagSelector
 
@@ -41,6 +42,21 @@ async def test_a_device_shows_what_it_is_and_what_it_reported(fleet):
     )  # fmt: skip
     assert (shown["current_apps_count"], shown["current_version"], shown["tags"]) == (2, 3, {"site": "Bonn"})
     assert shown["lastSeen"] >= shown["created_at"]
+
+
+async def test_the_list_is_as_its_description_has_it(fleet):
+    """Also of a device that never said anything, and of one that is only announced."""
+    await fleet.add(name="silent")
+    await fleet.ask("POST", "/devices", json={"deviceName": "to come", "macAddress": "02:00:00:00:00:09"})
+    reporting = await fleet.add(name="press 7")
+    await reporting.report(
+        version=3, cpu_usage=12.5, memory_usage=512, memory_total=1024, uptime=9, apps={"7": {}}
+    )
+    await fleet.presence.flush()
+    answer = (await fleet.get("/devices")).json()
+    listed = DevicesListed.model_validate(answer)
+
+    assert json.loads(listed.model_dump_json(by_alias=True)) == answer
 
 
 @pytest.mark.parametrize(
