@@ -80,7 +80,10 @@ class Passwords:
 
     def _ask(self, *request: str | None) -> Any:
         """Ask a process that nobody asks, or a new one; of this thread's own for so long."""
-        apart = self._idle.pop() if self._idle else _Apart(*self._costs)
+        try:
+            apart = self._idle.pop()
+        except IndexError:  # asked for, not looked at first: another thread may take the last one in between
+            apart = _Apart(*self._costs)
         try:
             return apart.ask(request)
         finally:
