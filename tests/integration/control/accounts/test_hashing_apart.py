@@ -1,6 +1,7 @@
 """Passwords are hashed in processes of their own, which come and go unnoticed."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -16,7 +17,13 @@ def children():
     """Return the pids of the processes that hash for this one."""
     of_tasks = Path("/proc/self/task").glob("*/children")
     pids = [int(pid) for task in of_tasks for pid in task.read_text().split()]
-    return {pid for pid in pids if b"accounts.hashing" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    return {pid for pid in pids if b"accounts.hashing" in command(pid)}
+
+
+def command(pid):
+    with contextlib.suppress(OSError):  # other children may end meanwhile
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 @pytest.fixture
