@@ -76,10 +76,15 @@ async def _measure(folder: Path, count: int, report: Report, *, quick: bool) -> 
 
 
 async def _deploy_first(site: Site, report: Report) -> None:
-    """Give everybody the shop: most devices for a beginning, then the rest, so that steps' times are learned."""
+    """Give everybody the shop, then a few of them two changes, so that steps' times are learned.
+
+    Many do not begin at once: agents that wait for each other would look slow, each by its place in the crowd, and that
+    is what paces are learned from.
+    """
     change = {"kind": "set", **shop()}
+    waves = _MANY_WAVES if site.count >= _ENOUGH_FOR_MANY else [100]
     began = time.monotonic()
-    rollout = await site.make("first", change, _EVERYBODY, waves=[100], **_QUICKLY)
+    rollout = await site.make("first", change, _EVERYBODY, waves=waves, **_QUICKLY)
     await site.until_over(rollout)
     report.add("first deployment, all settled", time.monotonic() - began, "s")
     few = [one["deviceUuid"] for one in (await site.parts(rollout))[: max(site.count // 20, _FEW)]]
