@@ -16,8 +16,9 @@ from iotistic.contracts.delivery import (
     encode,
     parse_confirmation,
     parse_request,
+    parse_stamp_data,
     reply_topic,
-    stamp_properties,
+    stamp_data,
 )
 from iotistic.contracts.f2 import command_filter
 from iotistic.contracts.mac import Mac
@@ -102,8 +103,8 @@ class Device:
 
     def _send(self, number: int) -> None:
         self._waiting.add(number)
-        stamp = stamp_properties(self._epoch, number)
-        if not self.client.publish(*self._kept[number], user_properties=stamp):
+        stamp = stamp_data(self._epoch, number)
+        if not self.client.publish(*self._kept[number], correlation=stamp):
             raise RuntimeError("the outbox is full")
 
     def _answer(self, asked: ResendRequest) -> ResendAnswer:
@@ -125,8 +126,9 @@ class Device:
 
     def settled(self, _client: LeanClient, message: Outgoing, reason: int) -> None:
         """Note an acknowledgement. One that says that nobody subscribes is taken for what it is worth."""
-        if message.user_properties:
-            self._waiting.discard(int(message.user_properties[0][1].rpartition(":")[2]))
+        stamp = parse_stamp_data(message.correlation)
+        if stamp is not None:
+            self._waiting.discard(stamp[1])
         self.refused += is_failure(reason)
 
     def message(self, _client: LeanClient, message: Publish) -> None:

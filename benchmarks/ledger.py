@@ -27,14 +27,15 @@ from benchmarks.usage import Meter
 _WITHIN_S = 300.0
 _WAYS: dict[Stamp, str] = {
     "": "no stamps",
+    "data": "correlation data",
     "properties": "a user property",
     "pair": "two user properties",
     "json": "JSON fields",
     "other": "other JSON fields",
 }
-_ORDER: tuple[Stamp, ...] = ("", "properties", "json", "other")
+_ORDER: tuple[Stamp, ...] = ("", "data", "properties", "json", "other")
 _TO_THE_BROKER: tuple[Stamp, ...] = (*_ORDER, "pair")
-_SHIPPED: tuple[Stamp, ...] = ("properties", "json")
+_SHIPPED: tuple[Stamp, ...] = ("data", "properties", "json")
 _CONTROLLERS, _SENSORS = 100, 6
 _MOST_COST = 0.95
 _PUBLISHERS = "the publishers"

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from iotistic.contracts.modbus import build_frame, format_frame
-from iotistic.kernel.mqtt.fields import user_properties
+from iotistic.contracts.stamps import stamp_data
+from iotistic.kernel.mqtt.fields import Property, binary_property, user_properties
 
 Bytes2D = npt.NDArray[np.uint8]
 Kind = Literal["json", "json-tele", "modbus"]
-Stamp = Literal["", "properties", "pair", "json", "other"]
+Stamp = Literal["", "data", "properties", "pair", "json", "other"]
 
 _READINGS = 4096
 _DIGITS3 = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
@@ -35,6 +36,7 @@ _SECOND_US = 1_000_000
 _ID_MARK = b"\xff\xff"
 _TIME_MARK = b"#" * 26  # YYYY-MM-DDTHH:MM:SS.ffffff
 _SEQUENCE_MARK = b"~" * 6
+_BINARY_MARK = b"~" * 4
 
 
 @dataclass
@@ -44,8 +46,8 @@ class MessageStream:
     `kind`: `json` (one JSON reading on sensor/<device>/<label>), `json-tele` (the same on F2 topics) or
     `modbus` (an F2 frame of three datapoints with a valid CRC). `padding` makes a JSON payload larger;
     `family` replaces the first topic level of `json`. `stamp` numbers each device's messages from 1, in an
-    epoch that is given or began with the stream; there are then as many series to each device. `properties`
-    is one user property, `pair` two, `json` two fields, and `other` fields of the same size with other names.
+    epoch that is given or began with the stream; there are then as many series to each device. `data` is
+    correlation data, `properties` one user property, `pair` two, `json` two fields, and `other` fields of the same size with other names.
     """
 
     kind: Kind = "json"
@@ -75,7 +77,7 @@ class MessageStream:
         self._id_at = first.index(_ID_MARK)
         self._time_at = first.index(_TIME_MARK)
         self._reading_at = first.index(readings[0], self._time_at)
-        self._sequence_at = first.index(_SEQUENCE_MARK) if self.stamp else 0
+        self._sequence_at = first.index(_BINARY_MARK) if self.stamp else 0
 
     @property
     def width(self) -> int:
@@ -117,6 +119,10 @@ class MessageStream:
             return b""
         epoch, sequence = self._epoch.decode(), _SEQUENCE_MARK.decode()
         match self.stamp:
+            case "data":
+                # A number of four bytes, which is written into each packet.
+                stamp = stamp_data(int(epoch), 2**32 - 1)[: -len(_BINARY_MARK)] + _BINARY_MARK
+                pairs = binary_property(Property.CORRELATION_DATA, stamp)
             case "properties":
                 pairs = user_properties((("seq", f"{epoch}:{sequence}"),))
             case "pair":
@@ -139,13 +145,16 @@ class MessageStream:
         picked = self._readings[(numbers * 2654435761 >> 7) % len(self._readings)]
         rows[:, self._reading_at : self._reading_at + picked.shape[1]] = picked
         if self.stamp:
-            width = len(_SEQUENCE_MARK)
-            write_number(
-                rows[:, self._sequence_at : self._sequence_at + width],
-                numbers // self.devices + 1,
-                blank=b" " if self.stamp in _FIELDS else b"0",
-            )
+            self._write_sequences(rows, numbers // self.devices + 1)
         return memoryview(rows).cast("B")
+
+    def _write_sequences(self, rows: Bytes2D, sequences: npt.NDArray[np.int64]) -> None:
+        if self.stamp == "data":
+            octets = sequences.astype(">u4").view(np.uint8).reshape(-1, len(_BINARY_MARK))
+            rows[:, self._sequence_at : self._sequence_at + len(_BINARY_MARK)] = octets
+            return
+        columns = rows[:, self._sequence_at : self._sequence_at + len(_SEQUENCE_MARK)]
+        write_number(columns, sequences, blank=b" " if self.stamp in _FIELDS else b"0")
 
 
 def write_times(columns: Bytes2D, times_us: npt.NDArray[np.int64], separator: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx2
 
-from iotistic.contracts.delivery import stamp_properties
+from iotistic.contracts.delivery import stamp_data
 from iotistic.kernel.mqtt.packets import (
     PacketReader,
     ProtocolError,
@@ -289,8 +289,8 @@ class Recorder(threading.Thread):
         self._pending[self._next_id] = number
         payload = json.dumps({"timestamp": self.base_us + number, "value": number}).encode()
         topic = f"sensor/{self.device}/counter".encode()
-        stamp = stamp_properties(self.base_us, number)
-        sock.sendall(encode_publish(topic, payload, packet_id=self._next_id, qos=1, user_properties=stamp))
+        stamp = stamp_data(self.base_us, number)
+        sock.sendall(encode_publish(topic, payload, packet_id=self._next_id, qos=1, correlation=stamp))
 
     def _hear(self, sock, reader):
         octets = sock.recv(65536)

@@ -1,7 +1,7 @@
 """How senders number their messages, and what is said about the ones that did not arrive.
 
-A stamp is an epoch and a sequence number: as one user property of MQTT 5, `seq` with `<epoch>:<number>`,
-which is the shortest; as two, `epoch` and `seq` (decimal); or as whole numbers `epoch` and `seq` of a JSON
+A stamp is an epoch and a sequence number: as correlation data of MQTT 5, `S`, six bytes of epoch and one to
+seven of number, which is the shortest; as one user property, `seq` with `<epoch>:<number>`; as two, `epoch` and `seq` (decimal); or as whole numbers `epoch` and `seq` of a JSON
 payload. Sequence numbers begin at 1 in every epoch and grow by one with each new message; a message that is
 sent again keeps its stamp. A sender begins a new epoch, larger than all before, when it cannot continue the
 old one.
@@ -46,7 +46,9 @@ from iotistic.contracts.stamps import (
     RESEND,
     SIGNED_RECEIPT,
     agent_topic,
-    stamp_properties,
+    parse_stamp_data,
+    stamp_data,
+    stamp_property,
 )
 from iotistic.kernel.errors import Invalid
 
@@ -70,10 +72,12 @@ __all__ = [
     "parse_confirmation",
     "parse_request",
     "parse_stamp",
+    "parse_stamp_data",
     "reply_sender",
     "reply_topic",
     "signature_of",
-    "stamp_properties",
+    "stamp_data",
+    "stamp_property",
     "unsigned",
 ]
 

@@ -14,6 +14,7 @@ from tests.integration.agent.agent_broker import TOPIC, UUID, agent_place
 from tests.integration.agent.dispatching_agent import EPOCH
 
 from iotistic.agent.store.ranges import joined
+from iotistic.contracts.stamps import parse_stamp_data
 
 LIVES = int(os.environ.get("AGENT_LIVES", "16"))
 RESEND = f"iot/device/{UUID}/ledger/resend"
@@ -39,7 +40,7 @@ class Listener(threading.Thread):
 
     def _note(self, message):
         if message.topic.decode() == TOPIC:
-            stamp = tuple(map(int, message.user_properties[0][1].split(":")))
+            stamp = parse_stamp_data(message.correlation)
             self.names[stamp].add(message.payload.decode())
         else:
             self.answers.append((message.topic.decode(), message.payload))

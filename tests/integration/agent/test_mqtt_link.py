@@ -47,14 +47,14 @@ async def test_the_link_needs_none_of_the_clouds_libraries():
     assert said.decode().strip() == "[]"
 
 
-async def test_what_is_published_arrives_with_its_properties(place):
+async def test_what_is_published_arrives_with_its_correlation_data(place):
     listener = place.listener("iot/#")
     async with place.online() as link:
-        await link.publish(TOPIC, b"21", T, user_properties=(("epoch", "7"), ("seq", "9")))
+        await link.publish(TOPIC, b"21", T, correlation=b"\0S7:9")
     message = await asyncio.to_thread(listener.receive)
 
     assert (message.topic.decode(), message.payload) == (TOPIC, b"21")
-    assert message.user_properties == (("epoch", "7"), ("seq", "9"))
+    assert message.correlation == b"\0S7:9"
 
 
 async def test_messages_are_heard_by_whom_they_concern(place):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from iotistic.contracts.delivery import stamp_properties
+from iotistic.contracts.delivery import stamp_property
 from iotistic.kernel.mqtt.lean import LeanClient
 from iotistic.kernel.mqtt.lean_link import LinkOptions
 from iotistic.kernel.process import pick_port
@@ -93,7 +93,7 @@ def publish(client, turn):
     for number in range(turn * PER_TURN + 1, (turn + 1) * PER_TURN + 1):
         body = b'{"value": %d, "timestamp": %d}' % (number, STARTED_US + number)
         for sender in SENDERS:
-            stamp = stamp_properties(EPOCH, number)
+            stamp = (stamp_property(EPOCH, number),)
             assert client.publish(f"sensor/{sender}/t".encode(), body, user_properties=stamp)
 
 

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from iotistic.agent.link.errors import MqttPublishRefused, MqttUnheard, MqttUnsendable
+from iotistic.contracts.stamps import parse_stamp_data
 
 UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 FAULTS = {"refuse": MqttPublishRefused, "unheard": MqttUnheard, "unsendable": MqttUnsendable}
@@ -33,10 +34,9 @@ class Line:
     def on(self, topic_filter, handler):
         self.handlers[topic_filter] = handler
 
-    def send(self, topic, payload, purpose, *, qos=1, user_properties=()):
+    def send(self, topic, payload, purpose, *, qos=1, correlation=b""):
         answer = asyncio.get_running_loop().create_future()
-        stamp = tuple(int(number) for _, value in user_properties for number in value.split(":")) or None
-        self.waiting.append(Sent(topic, payload, stamp, answer))
+        self.waiting.append(Sent(topic, payload, parse_stamp_data(correlation), answer))
         self.most_waiting = max(self.most_waiting, len(self.waiting))
         return answer
 

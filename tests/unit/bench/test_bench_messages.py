@@ -64,7 +64,7 @@ def test_a_refused_message_stops_the_load():
         count_acknowledgements(bytes.fromhex("4003000287"))
 
 
-@pytest.mark.parametrize("stamp", ["properties", "pair", "json"])
+@pytest.mark.parametrize("stamp", ["data", "properties", "pair", "json"])
 def test_stamped_messages_number_every_device_from_one(stamp):
     stream = MessageStream("json", series=20, devices=10, protocol=5, stamp=stamp)
     times_us = time.time_ns() // 1000 + np.arange(35)

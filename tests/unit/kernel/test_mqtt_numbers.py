@@ -4,12 +4,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from iotistic.contracts.stamps import parse_stamp_data
 from iotistic.kernel.mqtt import fields
 from iotistic.kernel.mqtt.cutting import cut
 from iotistic.kernel.mqtt.numbers import ABSENT, UNREADABLE, NumberNames, read_numbers
 from iotistic.kernel.mqtt.packets import encode_publish
 
-NAMES = NumberNames(b"epoch", b"seq")
+NAMES = NumberNames(b"epoch", b"seq", b"S")
 values = st.one_of(
     st.integers(0, 10**16 - 1).map(str),
     st.integers(-(10**20), 10**20).map(str),
@@ -26,6 +27,18 @@ def read(*properties):
         for one in properties
     )
     return list(zip(*(column.tolist() for column in numbers_in(data)), strict=True))
+
+
+def read_data(*correlations, properties=()):
+    data = b"".join(
+        encode_publish(b"x", b"", packet_id=1, qos=1, correlation=one, user_properties=properties)
+        for one in correlations
+    )
+    return list(zip(*(column.tolist() for column in numbers_in(data)), strict=True))
+
+
+def as_data(epoch, sequence, width):
+    return b"S" + epoch.to_bytes(6, "big") + sequence.to_bytes(width, "big")
 
 
 def numbers_in(data):
@@ -66,6 +79,35 @@ def test_numbers_of_every_width_are_read_from_one_property():
     wanted = [(10**high - 1, 10**low - 1) for high in range(1, 17) for low in range(1, 17)]
 
     assert read(*((("seq", f"{high}:{low}"),) for high, low in wanted)) == wanted
+
+
+def test_numbers_of_every_width_are_read_from_correlation_data():
+    wanted = [(2 ** (6 * width) + 5, 2 ** (8 * width) - 7, width) for width in range(1, 8)]
+
+    assert read_data(*(as_data(*one) for one in wanted)) == [one[:2] for one in wanted]
+
+
+@given(st.lists(st.binary(max_size=16) | st.binary(min_size=6, max_size=14).map(b"S".__add__), min_size=1))
+@example([b"S" + bytes(7), b"S" + bytes(6), b"S" + bytes(13), b"S" + bytes(14)])
+def test_correlation_data_is_read_alike_alone_and_beside_other_properties(batch):
+    alone = read_data(*batch)
+
+    assert alone == [parse_stamp_data(data) or (ABSENT, ABSENT) for data in batch]
+    assert read_data(*batch, properties=(("trace", "1"),)) == alone
+    assert read_data(as_data(7, 8, 1), *batch) == [(7, 8), *alone]
+
+
+def test_correlation_data_beside_a_stamp_in_user_properties_is_unreadable():
+    assert read_data(as_data(7, 8, 1), properties=(("seq", "7:8"),)) == [(UNREADABLE, UNREADABLE)]
+
+
+def test_correlation_data_of_a_request_is_no_stamp():
+    request = b"\x08" + fields.binary(b"answers/here")
+    properties = fields.binary_property(fields.Property.CORRELATION_DATA, as_data(7, 8, 1)) + request
+    body = fields.binary(b"tele/x") + b"\0\1" + fields.varint(len(properties)) + properties
+    numbers = numbers_in(b"\x32" + fields.varint(len(body)) + body)
+
+    assert [column.tolist() for column in numbers] == [[ABSENT], [ABSENT]]
 
 
 @given(st.lists(pairs, min_size=1, max_size=8))
@@ -111,4 +153,4 @@ def test_properties_that_are_rubbish_are_unreadable_or_absent(rubbish):
 
 def test_names_that_do_not_fill_their_words_are_refused():
     with pytest.raises(ValueError, match="five and three"):
-        NumberNames(b"epoch", b"sequence")
+        NumberNames(b"epoch", b"sequence", b"S")

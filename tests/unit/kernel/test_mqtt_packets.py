@@ -44,6 +44,7 @@ def publishes(draw):
         dup=packet_id is not None and draw(st.booleans()),
         packet_id=packet_id,
         user_properties=tuple(draw(st.lists(st.tuples(texts, texts), max_size=3))),
+        correlation=draw(st.binary(max_size=20)),
     )
 
 
@@ -56,6 +57,7 @@ def encoded(message):
         retain=message.retain,
         dup=message.dup,
         user_properties=message.user_properties,
+        correlation=message.correlation,
     )
 
 

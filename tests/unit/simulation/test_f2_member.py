@@ -79,7 +79,7 @@ class Bench:
 
 
 def stamps(messages):
-    return {message.payload: message.user_properties for message in messages}
+    return {message.payload: message.correlation for message in messages}
 
 
 @pytest.fixture

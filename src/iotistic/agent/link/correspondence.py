@@ -21,7 +21,7 @@ from iotistic.agent.link.sending import Line
 from iotistic.agent.store.outbox import Outbox
 from iotistic.agent.store.outbox_rows import Message
 from iotistic.agent.store.ranges import Range, joined
-from iotistic.contracts.stamps import RECEIPT, RESEND, agent_reply_topic, agent_topic, stamp_properties
+from iotistic.contracts.stamps import RECEIPT, RESEND, agent_reply_topic, agent_topic, stamp_data
 from iotistic.kernel.errors import IotisticError
 
 log = structlog.get_logger()
@@ -154,7 +154,7 @@ class Correspondence:
                 message.topic,
                 message.payload,
                 Purpose.TELEMETRY,
-                user_properties=stamp_properties(*message.stamp),
+                correlation=stamp_data(*message.stamp),
             )
             for message in messages
         }

@@ -45,8 +45,6 @@ log = structlog.get_logger()
 
 _DEFAULT_WITHIN_S = 30.0
 
-UserProperties = tuple[tuple[str, str], ...]
-
 
 class MqttLink:
     """One device's. `find` says where the broker is now, None while nobody knows; it may raise BrokerUnusable."""
@@ -105,7 +103,7 @@ class MqttLink:
         purpose: Purpose,
         *,
         qos: int = 1,
-        user_properties: UserProperties = (),
+        correlation: bytes = b"",
     ) -> asyncio.Future[None]:
         """Send as soon as there is a connection; the answer is set once the broker has it. Cancel it to give up.
 
@@ -114,16 +112,14 @@ class MqttLink:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(_look_at)
         try:
-            written = check(topic, user_properties)
+            written = check(topic)
         except MqttUnsendable as exc:
             answer.set_exception(exc)
             return answer
         if self._parcels.is_full or (not qos and not self.is_online):
             answer.set_exception(MqttOffline())
             return answer
-        parcel = Parcel(
-            written, payload, qos, user_properties=user_properties, answer=answer, purpose=purpose
-        )
+        parcel = Parcel(written, payload, qos, correlation=correlation, answer=answer, purpose=purpose)
         self._parcels.keep(parcel)
         if self._client is not None and self.is_online:
             if qos and len(self._parcels) == 1:
@@ -138,12 +134,12 @@ class MqttLink:
         purpose: Purpose,
         *,
         qos: int = 1,
-        user_properties: UserProperties = (),
+        correlation: bytes = b"",
         within_s: float = _DEFAULT_WITHIN_S,
     ) -> None:
         """Return once the broker has the message. Raises what `send` does, MqttOffline and MqttUnanswered."""
         began = self._around.clock()
-        answer = self.send(topic, payload, purpose, qos=qos, user_properties=user_properties)
+        answer = self.send(topic, payload, purpose, qos=qos, correlation=correlation)
         try:
             async with asyncio.timeout(within_s):
                 await answer

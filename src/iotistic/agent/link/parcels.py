@@ -15,7 +15,7 @@ from iotistic.kernel.mqtt.outbox import Outgoing
 _MOST_TOPIC_BYTES = 65_535
 _FORBIDDEN = (b"+", b"#", b"\0")
 _HEAD_BYTES = 16
-"""More than what stands around topic, properties and payload: type, lengths, packet identifier."""
+"""As much as stands around topic, correlation data and payload at most: type, lengths, packet identifier."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,17 +55,16 @@ class Parcels:
         parcel.answer.add_done_callback(lambda _: self._held.pop(id(parcel), None))
 
 
-def check(topic: str, user_properties: tuple[tuple[str, str], ...]) -> bytes:
+def check(topic: str) -> bytes:
     """Return a topic as it is sent. Raises MqttUnsendable: one message that cannot be written ends no connection."""
     try:
         written = topic.encode()
-        texts = [part.encode() for pair in user_properties for part in pair]
     except UnicodeEncodeError as exc:
-        raise MqttUnsendable(f"the topic or a property is no text: {exc.reason}") from exc
+        raise MqttUnsendable(f"the topic is no text: {exc.reason}") from exc
     if not written or any(sign in written for sign in _FORBIDDEN):
         raise MqttUnsendable("a topic to publish on is not empty and has no wildcard")
-    if any(len(text) > _MOST_TOPIC_BYTES for text in (written, *texts)):
-        raise MqttUnsendable(f"a topic and properties have at most {_MOST_TOPIC_BYTES} bytes each")
+    if len(written) > _MOST_TOPIC_BYTES:
+        raise MqttUnsendable(f"a topic has at most {_MOST_TOPIC_BYTES} bytes")
     return written
 
 
@@ -77,5 +76,4 @@ def fits(parcel: Parcel, most_packet_bytes: int | None) -> bool:
 
 
 def _bound(parcel: Parcel) -> int:
-    properties = sum(len(name) + len(value) + 5 for name, value in parcel.user_properties)
-    return _HEAD_BYTES + len(parcel.topic) + properties + len(parcel.payload)
+    return _HEAD_BYTES + len(parcel.topic) + len(parcel.correlation) + len(parcel.payload)

@@ -25,7 +25,7 @@ from iotistic.agent.link.errors import MqttPublishRefused, MqttUnheard, MqttUnse
 from iotistic.agent.link.refusals import Refusals
 from iotistic.agent.store.outbox import Outbox
 from iotistic.agent.store.outbox_rows import Message, Stamp
-from iotistic.contracts.stamps import stamp_properties
+from iotistic.contracts.stamps import stamp_data
 from iotistic.kernel.errors import IotisticError
 
 log = structlog.get_logger()
@@ -57,7 +57,7 @@ class Line(Protocol):
         purpose: Purpose,
         *,
         qos: int = 1,
-        user_properties: tuple[tuple[str, str], ...] = (),
+        correlation: bytes = b"",
     ) -> asyncio.Future[None]:
         """Send; the answer is set once the broker has it. It is kept over lost connections until then."""
         ...
@@ -180,10 +180,8 @@ class Sender:
         if not self._refusals.may_send(message.topic, self._clock()):
             return
         self._under_way[message.stamp] = len(message.payload)
-        properties = stamp_properties(*message.stamp)
-        answer = self._link.send(
-            message.topic, message.payload, Purpose.TELEMETRY, user_properties=properties
-        )
+        stamp = stamp_data(*message.stamp)
+        answer = self._link.send(message.topic, message.payload, Purpose.TELEMETRY, correlation=stamp)
         answer.add_done_callback(partial(self._hear, message.stamp, message.topic))
 
     def _hear(self, stamp: Stamp, topic: str, answer: asyncio.Future[None]) -> None:

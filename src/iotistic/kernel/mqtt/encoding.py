@@ -73,6 +73,7 @@ def encode_publish(
     retain: bool = False,
     dup: bool = False,
     user_properties: Sequence[tuple[str, str]] = (),
+    correlation: bytes = b"",
 ) -> bytes:
     """Return PUBLISH at QoS 0 (`packet_id` None) or 1. The topic is UTF-8 and holds no wildcard."""
     if qos not in (0, _AT_LEAST_ONCE) or (packet_id is None) != (qos == 0):
@@ -81,8 +82,10 @@ def encode_publish(
         raise ProtocolError("a topic to publish on is not empty and holds no wildcard")
     first = _PUBLISH | qos << 1 | (_RETAIN if retain else 0) | (_DUP if dup and qos else 0)
     identifier = b"" if packet_id is None else _packet_id(packet_id)
-    properties = _with_length(fields.user_properties(user_properties)) if user_properties else b"\0"
-    return _packet(first, fields.binary(topic) + identifier + properties + payload)
+    properties = fields.user_properties(user_properties) if user_properties else b""
+    if correlation:
+        properties = fields.binary_property(Property.CORRELATION_DATA, correlation) + properties
+    return _packet(first, fields.binary(topic) + identifier + _with_length(properties) + payload)
 
 
 def encode_puback(packet_id: int, reason: int = 0) -> bytes:

@@ -190,10 +190,6 @@ class FieldReader:
         else:
             into.texts[name] = self.text()
 
-    def skip_property(self, name: Property) -> None:
-        """Pass over the value of property `name`."""
-        self.read_property(name, Properties())
-
     def _number(self, name: Property) -> int | None:
         if name in _BYTES:
             number = self.byte()
@@ -266,6 +262,11 @@ def number_property(name: Property, value: int) -> bytes:
         return bytes([name]) + width.pack(value)
     except struct.error as exc:
         raise ProtocolError(f"property {name.name.lower()} cannot be {value}") from exc
+
+
+def binary_property(name: Property, value: bytes) -> bytes:
+    """Return a property with binary data."""
+    return bytes([name]) + binary(value)
 
 
 def user_properties(pairs: Sequence[tuple[str, str]]) -> bytes:

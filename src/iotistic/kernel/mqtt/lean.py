@@ -96,9 +96,10 @@ class LeanClient:
         qos: int = 1,
         retain: bool = False,
         user_properties: tuple[tuple[str, str], ...] = (),
+        correlation: bytes = b"",
     ) -> bool:
         """Promise to deliver a message; False when too many wait already and this one was not taken."""
-        return self.offer(Outgoing(topic, payload, qos, retain, user_properties))
+        return self.offer(Outgoing(topic, payload, qos, retain, user_properties, correlation))
 
     def offer(self, message: Outgoing) -> bool:
         """Do as `publish` does; `settled` tells of this very object."""

@@ -43,6 +43,7 @@ class Publish:
     dup: bool
     packet_id: int | None
     user_properties: tuple[tuple[str, str], ...] = ()
+    correlation: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,77 +1,54 @@
-"""Two whole numbers that senders write as user properties, read for thousands of messages at once.
+"""Two whole numbers that senders write beside the payload, read for thousands of messages at once.
 
-Most messages that carry them carry nothing else, both in one property or one property each, in one order:
-
-    26 | 0 len | second name | 0 len | digits | : | digits
-    26 | 0 len | first name | 0 len | digits | 26 | 0 len | second name | 0 len | digits
-
-Those are read by array arithmetic, eight bytes a step. Every other layout in which one of the names stands
-is read property by property, which is correct and some fifty times slower. Messages without properties
-cost one comparison a batch.
+Most messages that carry them carry nothing else: both as correlation data, both in one user property, or one
+property each. Those are read by array arithmetic (`number_layouts`). Every other layout in which they may stand is
+read property by property, which is correct and some fifty times slower. Messages without properties cost one
+comparison a batch.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 
 from iotistic.kernel.mqtt.cutting import Offsets
-from iotistic.kernel.mqtt.fields import PUBLISH_PROPERTIES, FieldReader, Property, ProtocolError
+from iotistic.kernel.mqtt.fields import PUBLISH_PROPERTIES, FieldReader, Properties, Property, ProtocolError
+from iotistic.kernel.mqtt.number_layouts import (
+    ABSENT,
+    FIRST_BYTES,
+    MOST_DIGITS,
+    SECOND_BYTES,
+    SHORTEST_BINARY,
+    SHORTEST_JOINED,
+    SHORTEST_USUAL,
+    UNREADABLE,
+    NumberNames,
+    Numbers,
+    read_binary,
+    read_joined,
+    read_usual,
+)
 
-Numbers = npt.NDArray[np.int64]
-_Words = npt.NDArray[np.uint64]
+__all__ = ["ABSENT", "UNREADABLE", "NumberNames", "Numbers", "read_numbers"]
 
-ABSENT, UNREADABLE = -1, -2
-"""In place of both numbers: the message has neither; or it has one alone, twice, or no decimal number."""
-
-_MOST_DIGITS = 16
-_WORD = 8
-_NAME_BYTES = (5, 3)  # a head of eight bytes, and one of six with the length behind it
-_SHORTEST = 8 + 2 + 1 + 6 + 2 + 1
-_SHORTEST_JOINED = 8 + 3
-_LEADING_SEVEN = np.uint64((1 << 56) - 1)
-_COLONS = np.uint64(0x3A3A3A3A3A3A3A3A)
-_ONES, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+_LAYOUTS = ((read_binary, SHORTEST_BINARY), (read_joined, SHORTEST_JOINED), (read_usual, SHORTEST_USUAL))
+_CORRELATION_HEAD = bytes([Property.CORRELATION_DATA, 0])
 _DECIMAL = frozenset(b"0123456789")
-
-
-@dataclass(frozen=True)
-class NumberNames:
-    """Names of the two properties: five and three ASCII characters, which fill the words they are read in."""
-
-    first: bytes
-    second: bytes
-
-    def __post_init__(self) -> None:
-        if (len(self.first), len(self.second)) != _NAME_BYTES:
-            raise ValueError("the names have five and three characters")
-
-    @property
-    def first_head(self) -> int:
-        """The eight bytes that the first property begins with."""
-        return int.from_bytes(b"\x26\0\x05" + self.first, "little")
-
-    @property
-    def second_head(self) -> int:
-        """The seven bytes that the second begins with; the eighth is the count of its digits."""
-        return int.from_bytes(b"\x26\0\x03" + self.second + b"\0", "little")
 
 
 def read_numbers(data: bytes, start: Offsets, end: Offsets, names: NumberNames) -> tuple[Numbers, Numbers]:
     """Return both numbers of each message; its properties stand from `start` to `end` in `data`.
 
-    Numbers have 1 to 16 digits; ABSENT and UNREADABLE stand in both places. A call costs a tenth of a
+    Decimal numbers have 1 to 16 digits; ABSENT and UNREADABLE stand in both places. A call costs a tenth of a
     millisecond before its first message, so many are better read together.
     """
     length = end - start
-    if len(length) and length.min() >= _SHORTEST_JOINED:
-        numbers = _read_joined(data, start, end, names)
-        if numbers is not None and numbers[0].min() >= 0:
-            return numbers  # all alike, as they mostly are
+    if len(length) and length.min() >= SHORTEST_BINARY:
+        for read in (read_binary, read_joined):
+            numbers = read(data, start, end, names)
+            if numbers is not None and numbers[0].min() >= 0:
+                return numbers  # all alike, as they mostly are
     carrying = length != 0
     first = np.full(len(start), ABSENT, np.int64)
     second = first.copy()
-    for read, shortest in ((_read_joined, _SHORTEST_JOINED), (_read_usual, _SHORTEST)):
+    for read, shortest in _LAYOUTS:
         chosen = np.flatnonzero(carrying & (length >= shortest))
         if not len(chosen):
             continue
@@ -83,122 +60,25 @@ def read_numbers(data: bytes, start: Offsets, end: Offsets, names: NumberNames) 
         first[at], second[at] = numbers[0][usual], numbers[1][usual]
         carrying[at] = False
     rest = np.flatnonzero(carrying)
+    signs = (names.first, names.second, _CORRELATION_HEAD)
     for place, begin, stop in zip(rest.tolist(), start[rest].tolist(), end[rest].tolist(), strict=True):
         properties = data[begin:stop]
-        if names.first in properties or names.second in properties:
+        if any(sign in properties for sign in signs):
             first[place], second[place] = _read_one(properties, names)
     return first, second
-
-
-def _read_joined(
-    data: bytes, start: Offsets, end: Offsets, names: NumberNames
-) -> tuple[Numbers, Numbers] | None:
-    """Return the numbers of messages that have both in one property, -1 for the others; None if none has."""
-    words = _words(data)
-    head = words[start]
-    fits = (head & _LEADING_SEVEN) == np.uint64(names.second_head)
-    if not fits.any():
-        return None
-    length = (head >> np.uint64(56)).astype(np.int64)
-    fits &= start + _WORD + length == end
-    second_digits = _behind_colon(words, end)
-    first_digits = length - 1 - second_digits
-    fits &= (second_digits > 0) & (first_digits > 0) & (first_digits <= _MOST_DIGITS)
-    if not fits.all():
-        first_digits, second_digits = np.where(fits, first_digits, 1), np.where(fits, second_digits, 1)
-    # Both in one pass: for the few messages of a small batch, calls cost more than numbers.
-    ends = np.concatenate((end - 1 - second_digits, end))
-    value, ok = _decimals(words, ends, np.concatenate((first_digits, second_digits)))
-    count = len(end)
-    if fits.all() and ok.all():
-        return value[:count], value[count:]
-    fits &= ok[:count] & ok[count:]
-    return np.where(fits, value[:count], ABSENT), np.where(fits, value[count:], ABSENT)
-
-
-def _behind_colon(words: _Words, end: Offsets) -> Offsets:
-    """Return how many characters (to 15) stand behind the first colon of the last eight or sixteen; -1 without."""
-    behind = _WORD - 1 - _first_colon(words[end - _WORD])
-    if (behind < 0).any():
-        farther = 2 * _WORD - 1 - _first_colon(words[np.maximum(end - 2 * _WORD, 0)])
-        behind = np.where(behind >= 0, behind, np.where(farther >= _WORD, farther, -1))
-    return behind
-
-
-def _first_colon(word: _Words) -> Offsets:
-    """Return which of eight characters is the first colon; 8 and more when none is."""
-    other = word ^ _COLONS
-    # The lowest bit that is left stands in the first byte that is zero; what stands above may be carry.
-    zeros = (other - _ONES) & ~other & _HIGH_BITS
-    lowest = zeros & (~zeros + np.uint64(1))
-    exponent = np.frexp(lowest.astype(np.float64))[1].astype(np.int64)
-    return np.where(lowest != 0, exponent // _WORD - 1, 2 * _WORD)
-
-
-def _words(data: bytes) -> _Words:
-    """Return every place of the data as the eight bytes that begin there."""
-    return np.ndarray((max(0, len(data) - _WORD + 1),), "<u8", data, strides=(1,))
-
-
-def _read_usual(data: bytes, start: Offsets, end: Offsets, names: NumberNames) -> tuple[Numbers, Numbers]:
-    """Return the numbers of messages in the usual layout, -1 for those in another."""
-    words = _words(data)
-    octets = np.frombuffer(data, np.uint8)
-    first_digits = octets[start + 9].astype(np.int64)
-    fits = (words[start] == np.uint64(names.first_head)) & (octets[start + 8] == 0)
-    fits &= (first_digits > 0) & (first_digits <= _MOST_DIGITS)
-    second_head = start + 10 + first_digits
-    fits &= second_head + _WORD < end
-    if not fits.all():
-        # What follows is read for all; where nothing fits, from a place that surely exists.
-        second_head = np.where(fits, second_head, start)
-        first_digits = np.where(fits, first_digits, 1)
-    head = words[second_head]
-    second_digits = (head >> np.uint64(56)).astype(np.int64)
-    fits &= (head & _LEADING_SEVEN) == np.uint64(names.second_head)
-    fits &= (second_digits > 0) & (second_digits <= _MOST_DIGITS)
-    fits &= second_head + _WORD + second_digits == end
-    second_digits = np.where(fits, second_digits, 1)
-    first, first_ok = _decimals(words, start + 10 + first_digits, first_digits)
-    second, second_ok = _decimals(words, end, second_digits)
-    fits &= first_ok & second_ok
-    return np.where(fits, first, ABSENT), np.where(fits, second, ABSENT)
-
-
-def _decimals(words: _Words, end: Offsets, digits: Offsets) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-    """Return the numbers of `digits` (1 to 16) characters before `end`, and which of them are numbers."""
-    value, ok = _eight(words[end - _WORD], np.minimum(digits, _WORD))
-    long = np.flatnonzero(digits > _WORD)
-    if len(long):
-        high, high_ok = _eight(words[end[long] - 2 * _WORD], digits[long] - _WORD)
-        value[long] += high * 100_000_000
-        ok[long] &= high_ok
-    return value, ok
-
-
-def _eight(word: _Words, digits: Offsets) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-    """Read the last `digits` (0 to 8) of eight characters: pairs, then fours, then all eight are joined."""
-    unwanted = ((_WORD - digits) * 8).astype(np.uint64)
-    # A shift by all 64 bits is no shift at all on some processors, so it goes in two halves.
-    half = unwanted >> np.uint64(1)
-    word = (word ^ np.uint64(0x3030303030303030)) >> half >> (unwanted - half) << half << (unwanted - half)
-    ok = ((word | (word + np.uint64(0x0606060606060606))) & np.uint64(0xF0F0F0F0F0F0F0F0)) == 0
-    word = (word * np.uint64(2561)) >> np.uint64(8) & np.uint64(0x00FF00FF00FF00FF)
-    word = (word * np.uint64(6553601)) >> np.uint64(16) & np.uint64(0x0000FFFF0000FFFF)
-    word = (word * np.uint64(42949672960001)) >> np.uint64(32)
-    return word.astype(np.int64), ok
 
 
 def _read_one(properties: bytes, names: NumberNames) -> tuple[int, int]:
     reader = FieldReader(properties)
     found: dict[bytes, bytes] = {}
+    others = Properties()
     try:
         while not reader.ended:
             identifier = reader.varint()
             if identifier not in PUBLISH_PROPERTIES:
                 return UNREADABLE, UNREADABLE
             if identifier != Property.USER_PROPERTY:
-                reader.skip_property(Property(identifier))
+                reader.read_property(Property(identifier), others)
                 continue
             name, value = reader.binary(), reader.binary()
             if name in found:
@@ -207,6 +87,26 @@ def _read_one(properties: bytes, names: NumberNames) -> tuple[int, int]:
                 found[name] = value
     except ProtocolError:
         return UNREADABLE, UNREADABLE
+    binary = _binary(others, names)
+    if binary is None:
+        return _decimals(found, names)
+    return (UNREADABLE, UNREADABLE) if found else binary
+
+
+def _binary(properties: Properties, names: NumberNames) -> tuple[int, int] | None:
+    """Return the numbers in correlation data; None when there are none, or the data belongs to a request."""
+    raw = properties.binaries.get(Property.CORRELATION_DATA, b"")
+    second_bytes = len(raw) - 1 - FIRST_BYTES
+    if (
+        raw[:1] != names.mark
+        or second_bytes not in SECOND_BYTES
+        or Property.RESPONSE_TOPIC in properties.texts
+    ):
+        return None
+    return int.from_bytes(raw[1 : 1 + FIRST_BYTES], "big"), int.from_bytes(raw[1 + FIRST_BYTES :], "big")
+
+
+def _decimals(found: dict[bytes, bytes], names: NumberNames) -> tuple[int, int]:
     if not found:
         return ABSENT, ABSENT
     texts = [found.get(name, b"") for name in (names.first, names.second)]
@@ -219,4 +119,4 @@ def _read_one(properties: bytes, names: NumberNames) -> tuple[int, int]:
 
 
 def _decimal(text: bytes) -> int:
-    return int(text) if 0 < len(text) <= _MOST_DIGITS and set(text) <= _DECIMAL else UNREADABLE
+    return int(text) if 0 < len(text) <= MOST_DIGITS and set(text) <= _DECIMAL else UNREADABLE

@@ -23,6 +23,7 @@ class Outgoing:
     qos: int = 1
     retain: bool = False
     user_properties: tuple[tuple[str, str], ...] = ()
+    correlation: bytes = b""
 
     def encode(self, packet_id: int | None, *, dup: bool = False) -> bytes:
         """Return PUBLISH."""
@@ -34,6 +35,7 @@ class Outgoing:
             retain=self.retain,
             dup=dup,
             user_properties=self.user_properties,
+            correlation=self.correlation,
         )
 
 

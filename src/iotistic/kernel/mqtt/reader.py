@@ -105,7 +105,16 @@ def _decode_publish(first: int, body: bytes) -> Publish:
     properties = reader.properties(PUBLISH_PROPERTIES)
     if Property.TOPIC_ALIAS in properties.numbers:
         raise ProtocolError("a topic alias was not asked for")
-    return Publish(topic, reader.rest(), qos, bool(first & _RETAIN), dup, packet_id, tuple(properties.user))
+    return Publish(
+        topic,
+        reader.rest(),
+        qos,
+        bool(first & _RETAIN),
+        dup,
+        packet_id,
+        tuple(properties.user),
+        properties.binaries.get(Property.CORRELATION_DATA, b""),
+    )
 
 
 def _read_packet_id(reader: FieldReader) -> int:

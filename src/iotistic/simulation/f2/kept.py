@@ -8,9 +8,7 @@ from collections.abc import Callable, Container, Iterable
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-from iotistic.contracts.delivery import Confirmation, ResendAnswer, ResendRequest, stamp_properties
-
-Stamp = tuple[tuple[str, str], ...]
+from iotistic.contracts.delivery import Confirmation, ResendAnswer, ResendRequest, stamp_data
 
 
 class KeptMessage(NamedTuple):
@@ -46,9 +44,9 @@ class Kept:
         """The number that `add` will give."""
         return self._last + 1
 
-    def stamp(self, number: int) -> Stamp:
-        """Return the stamp that a message bears whenever it is sent."""
-        return stamp_properties(self.epoch, number) if self._stamped else ()
+    def stamp(self, number: int) -> bytes:
+        """Return what a message bears as its stamp whenever it is sent."""
+        return stamp_data(self.epoch, number) if self._stamped else b""
 
     def add(self, topic: bytes, payload: bytes) -> int:
         """Keep a new message, which waits for the broker's answer from here on; return its number."""

@@ -179,4 +179,4 @@ class Member:
 
     def _offer(self, topic: bytes, payload: bytes, number: int, why: Why) -> bool:
         stamp = self.kept.stamp(number)
-        return self.client.offer(Parcel(topic, payload, user_properties=stamp, number=number, why=why))
+        return self.client.offer(Parcel(topic, payload, correlation=stamp, number=number, why=why))

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iotistic.contracts.stamps import EPOCH_PROPERTY, SEQUENCE_PROPERTY
+from iotistic.contracts.stamps import EPOCH_PROPERTY, SEQUENCE_PROPERTY, STAMP_MARK
 from iotistic.kernel.mqtt.cutting import RawMessages
 from iotistic.kernel.mqtt.deliveries import Delivery, Receipt
 from iotistic.kernel.mqtt.numbers import NumberNames, read_numbers
 from iotistic.telemetry.model import Messages, Stamps
 
-_STAMP_NAMES = NumberNames(EPOCH_PROPERTY.encode(), SEQUENCE_PROPERTY.encode())
+_STAMP_NAMES = NumberNames(EPOCH_PROPERTY.encode(), SEQUENCE_PROPERTY.encode(), STAMP_MARK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from iotistic.contracts.backlog import Ask, ask_topic, encode, parse_grant
-from iotistic.contracts.delivery import stamp_properties
+from iotistic.contracts.delivery import stamp_data
 from iotistic.kernel.mqtt.lean import LeanClient
 from iotistic.kernel.mqtt.lean_link import LinkOptions
 from iotistic.kernel.process import pick_port
@@ -118,7 +118,7 @@ class Devices:
         self._under_way[mac] += bool(prefix)
         topic = f"{prefix}tele/f2-{mac}/sensor-mode/J1/sensor-1"
         body = b'{"value": %d, "timestamp": %d}' % (number, STARTED_US + number)
-        assert self.client.publish(topic.encode(), body, user_properties=stamp_properties(EPOCH, number))
+        assert self.client.publish(topic.encode(), body, correlation=stamp_data(EPOCH, number))
 
     def settled(self, client, message, reason):
         assert reason < 0x80
