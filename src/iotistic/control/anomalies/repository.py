@@ -23,6 +23,7 @@ _AS = (
 )
 # $1 rows, $2 origin, $3 now. The watch that reads again after a crash may begin an anomaly a little later than it
 # did before, if readings came late in between: one that lies within another of the same matter is that one.
+# In order, so that two reports that name the same anomalies wait for each other and never in a circle.
 _PUT = f"""
 INSERT INTO anomalies AS a (device_uuid, origin, {_TOLD}, judged_at, judged_by, verdict_state, received_at, heard_at)
 SELECT n.device_uuid, $2, {_TOLD}, CASE WHEN n.verdict IS NOT NULL THEN $3::timestamptz END,
@@ -31,6 +32,7 @@ FROM jsonb_to_recordset($1::text::jsonb) AS n ({_AS})
 WHERE $2 <> 'stream' OR NOT EXISTS (
     SELECT FROM anomalies o WHERE o.device_uuid = n.device_uuid AND o.fingerprint = n.fingerprint AND o.name <> n.name
       AND o.first_at BETWEEN n.first_at - interval '2 hours' AND n.first_at AND o.last_at >= n.first_at)
+ORDER BY n.device_uuid, n.name
 ON CONFLICT (device_uuid, name) DO UPDATE SET
     severity = EXCLUDED.severity, method = EXCLUDED.method, trend = EXCLUDED.trend, value = EXCLUDED.value,
     expected_low = EXCLUDED.expected_low, expected_high = EXCLUDED.expected_high, baseline = EXCLUDED.baseline,
