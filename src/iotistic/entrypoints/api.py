@@ -35,6 +35,7 @@ from iotistic.entrypoints.control.rooms import ControlPlane, Ground
 from iotistic.entrypoints.control.routes import body_examples, control_router
 from iotistic.entrypoints.control.settings import ControlSettings, made_secrets
 from iotistic.entrypoints.edge import VERSION, VERSION_HEADER, EdgeSettings, add_edge
+from iotistic.entrypoints.lean import collecting_nothing
 from iotistic.entrypoints.sharing import Checks, live_hub
 from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
@@ -136,18 +137,19 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
         hub, checks = await stack.enter_async_context(live_hub(settings, settings.home.run))
         publisher = BrokerPublisher(settings)
         stack.push_async_callback(_cancel, asyncio.create_task(publisher.run()))
-        control = ControlPlane.of(_ground(pool, settings, publisher))
-        stack.callback(control.close)
-        app = create_api_app(
-            pool,
-            hub,
-            publisher,
-            gate=control.gate(base=BASE),
-            checks=checks,
-            metrics_access=settings.metrics_access,
-        )
-        add_control(app, control)
-        add_edge(app, settings)
+        with collecting_nothing():
+            control = ControlPlane.of(_ground(pool, settings, publisher))
+            stack.callback(control.close)
+            app = create_api_app(
+                pool,
+                hub,
+                publisher,
+                gate=control.gate(base=BASE),
+                checks=checks,
+                metrics_access=settings.metrics_access,
+            )
+            add_control(app, control)
+            add_edge(app, settings)
         stopping = asyncio.Event()
         working = asyncio.create_task(run_loops(serving_loops(control), stopping))
         stack.push_async_callback(_finish, working, stopping)

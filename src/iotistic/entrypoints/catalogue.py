@@ -22,7 +22,7 @@ class Command:
     @property
     def target(self) -> str:
         """Where the command's app is imported from."""
-        return f"{_COMMANDS}.{self.name.replace('-', '_')}:app"
+        return f"{module_of(self.name)}:app"
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -75,6 +75,11 @@ EXIT_CODES: dict[int, str] = {
     6: "something this depends on is away; try again",
     130: "interrupted by Ctrl-C",
 }
+
+
+def module_of(command: str) -> str:
+    """Return the module of a command."""
+    return f"{_COMMANDS}.{command.replace('-', '_')}"
 
 
 def version() -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from iotistic.entrypoints import catalogue
-from iotistic.entrypoints.lean import load_structlog_alone
+from iotistic.entrypoints.lean import collecting_nothing, load_structlog_alone
 from iotistic.entrypoints.misuse import told
 from iotistic.kernel.errors import Invalid, IotisticError, Unavailable
 
@@ -94,9 +94,10 @@ def _dispatch(arguments: list[str]) -> int:
 def _run_process(name: str, rest: list[str]) -> int:
     """Run a process' `main()`; its own options, where it has any, are left in `sys.argv`."""
     sys.argv = [f"iotistic {name}", *rest]
-    load_structlog_alone()
     try:
-        module = importlib.import_module(catalogue.PROCESSES[name])
+        with collecting_nothing():
+            load_structlog_alone()
+            module = importlib.import_module(catalogue.PROCESSES[name])
     except ModuleNotFoundError as exc:
         raise _part_missing(exc) from exc
     start: Callable[[], None] = module.main
@@ -105,11 +106,14 @@ def _run_process(name: str, rest: list[str]) -> int:
 
 
 def _run_command(arguments: list[str]) -> int:
-    from cyclopts import CycloptsError  # noqa: PLC0415  loading it takes 200 ms, which processes are spared
+    with collecting_nothing():
+        from cyclopts import CycloptsError  # noqa: PLC0415  loading it takes 200 ms, which processes are spared
 
     name = _known_command(arguments[0])
-    load_structlog_alone()
     try:
+        with collecting_nothing():
+            load_structlog_alone()
+            importlib.import_module(catalogue.module_of(name))
         result = build_app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as exc:
         command = " ".join(exc.command_chain or (name,))

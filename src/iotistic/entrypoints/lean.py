@@ -1,8 +1,26 @@
-"""Keeps out of memory what a process does not need."""
+"""Keeps out of memory what a process does not need, and out of its start what makes that longer."""
 
+import contextlib
+import gc
 import importlib
 import os
 import sys
+from collections.abc import Generator
+
+
+@contextlib.contextmanager
+def collecting_nothing() -> Generator[None]:
+    """Make what stays as long as the process: modules, routes. The collector looks at none of it, now or later.
+
+    While it is made, nearly nothing is let go, and yet the collector would go through all of it again and again:
+    10 to 15 % of the CPU time that a process takes to start (measured on x86, Python 3.11).
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def load_structlog_alone() -> None:

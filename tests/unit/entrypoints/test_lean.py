@@ -51,6 +51,27 @@ def test_the_command_that_becomes_the_agent_does_not_load_it():
     ) == ["[]"]
 
 
+def test_what_a_process_is_made_of_is_kept_from_the_collector_which_then_works():
+    assert said(
+        "import gc; from iotistic.entrypoints.lean import collecting_nothing\n"
+        "with collecting_nothing(): import json; print(gc.isenabled())\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 1000)"
+    ) == ["False", "True", "True"]
+
+
+def test_the_collector_works_again_when_something_could_not_be_made():
+    assert said(
+        "import gc; from iotistic.entrypoints.lean import collecting_nothing\n"
+        "try:\n"
+        " with collecting_nothing(): import nowhere\n"
+        "except ImportError: print(gc.isenabled())"
+    ) == ["True"]
+
+
+def test_maintenance_does_without_numpy():
+    assert said("import sys, iotistic.entrypoints.maintenance; print('numpy' in sys.modules)") == ["False"]
+
+
 def test_a_traceback_is_still_written_to_the_log():
     assert "ZeroDivisionError:" in said(
         "from iotistic.entrypoints.lean import load_structlog_alone as load\n"
