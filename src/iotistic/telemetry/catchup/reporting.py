@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from socket import gethostname
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 import structlog
@@ -20,7 +20,9 @@ from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.postgres.dsn import Dsn
 from iotistic.kernel.postgres.pool import database_errors, open_connection
 from iotistic.kernel.postgres.queries import load_queries
-from iotistic.telemetry.model import Resolved
+
+if TYPE_CHECKING:  # numpy, which maintenance has no other use for
+    from iotistic.telemetry.model import Resolved
 
 log = structlog.get_logger()
 
@@ -34,7 +36,7 @@ _SQL = load_queries("iotistic.telemetry.catchup")
 class Watchers(Protocol):
     """Those who are told of a batch once it is stored."""
 
-    def committed(self, batch: Resolved) -> None:
+    def committed(self, batch: "Resolved") -> None:
         """Hear of a stored batch; must return at once."""
         ...
 
@@ -49,7 +51,7 @@ class Meter:
         self.stamped = 0
         """Messages with a stamp that were stored."""
 
-    def committed(self, batch: Resolved) -> None:
+    def committed(self, batch: "Resolved") -> None:
         """Note how long a batch took."""
         self._longest_us = max(self._longest_us, time.time_ns() // 1000 - batch.received_us)
         self.batches += 1
