@@ -42,6 +42,12 @@ _LATE_S = 5.0
 """Seconds after which an answer that could not be sent is of no use: its device has asked again."""
 
 
+class LockLost(Unavailable):
+    """The connection that holds the lock on granting backlogs has ended."""
+
+    code = "catchup.lock_lost"
+
+
 class Duty(Enum):
     """What this process does about backlogs."""
 
@@ -110,6 +116,7 @@ class Desk:
 
     async def _watch_on_one_connection(self) -> None:
         connection = await open_connection(self._dsn, application_name="iotistic-catchup")
+        connection.add_termination_listener(self._lose)
         try:
             while not await connection.fetchval(_SQL["become_granter"], timeout=_WITHIN_S):
                 self._stand_by()
@@ -119,10 +126,16 @@ class Desk:
             self._take_up()
             while not self._stopping.is_set():
                 rows = await connection.fetch(_SQL["loads"], timeout=_WITHIN_S)
+                if connection.is_closed():
+                    raise LockLost
                 self._look([Load(*row) for row in rows])
                 await self._rest(REPORT_EVERY_S)
         finally:
+            connection.remove_termination_listener(self._lose)
             connection.terminate()
+
+    def _lose(self, _: object) -> None:
+        self._cut_off(LockLost())
 
     def _look(self, loads: list[Load]) -> None:
         situation, now = self._loads.read(loads), self._clock()
