@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import functools
 import io
 import json
 import os
@@ -69,6 +68,8 @@ class Site:
             headers={"Authorization": f"Bearer {self.ready['token']}"},
             timeout=30,
         )
+        # Kept: making a client for each question costs more than all else that a test does.
+        self._health = httpx2.Client(verify=ssl.create_default_context(cafile=self.ready["ca"]), timeout=2)
 
     def _drain(self):
         for _ in self.process.stdout:
@@ -109,13 +110,24 @@ class Site:
             present = self.children()
             absent = [name for name, pids in present.items() if not pids or killed_pid in pids]
             urls = json.loads((self.home / "run" / "endpoints.json").read_text())["health"]
-            return absent + [name for name, url in urls.items() if not _ready(url, self.ready["ca"])]
+            return absent or [name for name, url in urls.items() if not self.is_ready(url)]
 
         until(
             lambda: not missing(),
             WHOLE_WITHIN_S,
             lambda: f"after {killed_name} was killed: {missing()}\n{self.log.read_text()[-4000:]}",
         )
+
+    def is_ready(self, url):
+        """Tell whether what answers there says that it is ready."""
+        try:
+            return self._health.get(url).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    def metrics(self, health_url):
+        """Return what a process says of itself."""
+        return self._health.get(health_url.replace("/health/ready", "/metrics")).text
 
     def stop(self):
         if self.process.poll() is None:
@@ -127,6 +139,7 @@ class Site:
             self.process.wait()
         self.process.stdout.close()
         self.api.close()
+        self._health.close()
         return self.process.returncode
 
 
@@ -135,19 +148,6 @@ def _lane(entry):
     return [
         word for word in (entry / "environ").read_bytes().decode().split("\0") if word.startswith("LANE=")
     ]
-
-
-@functools.cache
-def _trust(ca):
-    """Made once: reading certificates for each question costs more than all else that a test does."""
-    return ssl.create_default_context(cafile=ca)
-
-
-def _ready(url, ca):
-    try:
-        return httpx2.get(url, verify=_trust(ca), timeout=2).status_code == 200
-    except httpx2.HTTPError:
-        return False
 
 
 def until(seen, within_s, explain=lambda: ""):
@@ -190,13 +190,13 @@ def fill(ballast):
 def healthy(site, name):
     """Tell whether a process says that it is ready."""
     urls = json.loads((site.home / "run" / "endpoints.json").read_text())["health"]
-    return _ready(urls[name], site.ready["ca"])
+    return site.is_ready(urls[name])
 
 
 def metric(site, name, process="ingest-0"):
     """Return the sum of a metric's samples at one process."""
     urls = json.loads((site.home / "run" / "endpoints.json").read_text())["health"]
-    text = httpx2.get(urls[process].replace("/health/ready", "/metrics"), verify=_trust(None), timeout=5).text
+    text = site.metrics(urls[process])
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
@@ -289,7 +289,7 @@ class Recorder(threading.Thread):
         self._pending[self._next_id] = number
         payload = json.dumps({"timestamp": self.base_us + number, "value": number}).encode()
         topic = f"sensor/{self.device}/counter".encode()
-        stamp = stamp_data(self.base_us, number)
+        stamp = stamp_data(self.base_us // 1000, number)
         sock.sendall(encode_publish(topic, payload, packet_id=self._next_id, qos=1, correlation=stamp))
 
     def _hear(self, sock, reader):
