@@ -1,4 +1,7 @@
-"""What was acknowledged is stored, once, whatever is killed: the real processes, under load, with kill -9."""
+"""What was acknowledged is stored, once, whatever is killed: the real processes, under load, with kill -9.
+
+FAULT_KILLS and FAULT_QUEUED make it longer.
+"""
 
 import os
 import random
@@ -20,8 +23,9 @@ from fault_tools import (
     until,
 )
 
-KILLS = int(os.environ.get("FAULT_KILLS", "24"))
-RATE = 2000
+KILLS = int(os.environ.get("FAULT_KILLS", "9"))
+QUEUED = int(os.environ.get("FAULT_QUEUED", "20000"))
+RATE = 1000
 COMPONENTS = ("ingest", "broker", "database")
 
 
@@ -50,7 +54,7 @@ def test_kills_under_load_lose_and_double_nothing():
         recorders = [Recorder(running, name=f"recorder-{n}", rate=RATE / 2) for n in range(2)]
         for recorder in recorders:
             recorder.start()
-        until(lambda: all(len(r.acknowledged) > 1000 for r in recorders), 30)
+        until(lambda: all(len(r.acknowledged) > 500 for r in recorders), 30)
         for component in plan:
             time.sleep(chance.uniform(0.05, 0.6))  # not a wait: kills fall at any instant of the work
             running.until_whole(component, running.kill(component))
@@ -64,18 +68,18 @@ def test_kills_under_load_lose_and_double_nothing():
         assert set(map(tuple, lost.values())) == {()}
         assert set(doubled.values()) == {0}
         assert (totals["missing"], totals["stored"]) == (0, sum(acknowledged))
-        assert min(acknowledged) > 1000 * KILLS / 50
+        assert min(acknowledged) > 50 * KILLS
         assert running.stop() == 0
 
 
 @pytest.mark.slow
-def test_a_broker_restart_with_100_000_messages_queued_loses_none():
+def test_a_broker_restart_with_thousands_of_messages_queued_loses_none():
     with site() as running:
         worker = running.children()["ingest"][0]
         os.kill(worker, signal.SIGSTOP)
-        recorder = Recorder(running, name="queued", rate=40_000, window=2000)
+        recorder = Recorder(running, name="queued", rate=10_000, window=2000)
         recorder.start()
-        until(lambda: recorder.sent >= 100_000, 60)
+        until(lambda: recorder.sent >= QUEUED, 60)
         acknowledged = recorder.finish()
 
         broker = running.children()["broker"][0]
@@ -83,7 +87,7 @@ def test_a_broker_restart_with_100_000_messages_queued_loses_none():
         until(lambda: running.children()["broker"] not in ([], [broker]), 60)
         os.kill(worker, signal.SIGCONT)
 
-        assert acknowledged >= 100_000
+        assert acknowledged >= QUEUED
         until(lambda: len(stored(running, "queued")) >= acknowledged, 60)
         assert lost_and_doubled(running, [recorder]) == ({"queued": []}, {"queued": 0})
 
@@ -92,9 +96,9 @@ def test_a_broker_restart_with_100_000_messages_queued_loses_none():
 @pytest.mark.needs_root
 def test_a_full_disk_stops_acknowledging_and_recovers_by_itself():
     with small_disk(mib=700) as folder, site(folder=folder) as running:
-        recorder = Recorder(running, name="full", rate=RATE)
+        recorder = Recorder(running, name="full", rate=RATE / 5)
         recorder.start()
-        until(lambda: len(stored(running, "full")) > 2000, 30)
+        until(lambda: len(stored(running, "full")) > 200, 30)
 
         ballast = folder / "ballast"
         fill(ballast)
