@@ -34,5 +34,5 @@ def database_faults() -> Generator[None]:
         raise
     except (DatabaseDenied, DatabaseMissing) as exc:
         raise DatabaseUnavailable(f"the database does not let us in: {exc.message}") from exc
-    except asyncpg.PostgresError as exc:  # a deadlock, a cancelled statement, a schema that is not there yet
+    except asyncpg.PostgresError as exc:  # a cancelled statement, a schema that is not there yet
         raise DatabaseUnavailable(f"the database cannot do this now: {exc}") from exc

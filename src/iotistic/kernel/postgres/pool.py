@@ -23,6 +23,12 @@ class DatabaseUnavailable(Unavailable):
     code = "database.unavailable"
 
 
+class DatabaseContended(DatabaseUnavailable):
+    """Two changes waited for each other, and this one was given up; try again."""
+
+    code = "database.contended"
+
+
 class DatabaseDenied(Denied):
     """The database refuses this user or password."""
 
@@ -157,6 +163,8 @@ _AWAY = (
     asyncpg.ReadOnlySQLTransactionError,  # after a failover, until we reach the new primary
 )
 
+# Nothing of it was done, and the next try meets the others where they are then.
+_CONTENDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 
 # What no column takes, whatever it is for: NUL, half a surrogate, a number or a time out of all bounds.
 # Other errors of data (a division by zero) are mistakes of ours. The driver's own are of the class itself.
@@ -172,7 +180,7 @@ _UNSTORABLE = frozenset(
 
 @contextmanager
 def database_errors() -> Generator[None]:
-    """Turn the driver's connection errors into ours, and values that no column takes into a refusal.
+    """Turn errors of the connection, of rows that others hold, and of values that no column takes into ours.
 
     Other errors of a statement pass unchanged.
 
@@ -182,6 +190,8 @@ def database_errors() -> Generator[None]:
         yield
     except _AWAY as exc:
         raise DatabaseUnavailable(f"the database cannot be reached: {_reason(exc)}") from exc
+    except _CONTENDED as exc:
+        raise DatabaseContended from exc
     except asyncpg.InvalidAuthorizationSpecificationError as exc:
         raise DatabaseDenied(hint="check the user in DATABASE_URL and DATABASE_PASSWORD_FILE") from exc
     except asyncpg.InvalidCatalogNameError as exc:
