@@ -14,7 +14,7 @@ import structlog
 
 from iotistic.control.access.model import Caller
 from iotistic.control.audit.port import NO_TRAIL, Severity, Trail
-from iotistic.control.devices import repository
+from iotistic.control.devices import removal, repository
 from iotistic.control.devices.model import DeviceUnknown
 from iotistic.kernel.errors import Invalid
 from iotistic.kernel.postgres.pool import database_errors
@@ -26,11 +26,6 @@ _DESCRIBED = ("name", "type", "fleet_id", "mac_address", "ip_address")
 _LOCK = (
     "SELECT uuid::text, is_active FROM fleet_devices WHERE uuid = ANY($1::text[]::uuid[]) "
     "ORDER BY uuid FOR UPDATE"
-)
-
-_LOCK_NAMES = (
-    "SELECT pg_advisory_xact_lock(hashtextextended('device:' || uuid, 0)) "
-    "FROM (SELECT uuid FROM unnest($1::text[]) uuid ORDER BY uuid) named"
 )
 
 
@@ -96,9 +91,8 @@ class Lifecycle:
         seen = sorted({uuid for uuid in uuids if by.scope.sees(UUID(uuid))})
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
-                if act is Act.DELETE:  # in the order in which registration locks
-                    await db.execute(_LOCK_NAMES, seen)
-                    await repository.lock_tally(db)
+                if act is Act.DELETE:
+                    await removal.hold(db, seen)
                 known: dict[str, bool] = {
                     row["uuid"]: row["is_active"] for row in await db.fetch(_LOCK, seen)
                 }
@@ -137,7 +131,7 @@ class Lifecycle:
         if not uuids:
             return
         if act is Act.DELETE:
-            await db.execute("DELETE FROM fleet_devices WHERE uuid = ANY($1::text[]::uuid[])", list(uuids))
+            await removal.remove(db, uuids)
             return
         await db.execute(
             "UPDATE fleet_devices SET is_active = $2 WHERE uuid = ANY($1::text[]::uuid[])",

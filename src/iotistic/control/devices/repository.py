@@ -126,11 +126,6 @@ async def describe(db: Database, new: NewDevice) -> Device:
     return Device(**dict(row))
 
 
-async def remove(db: Database, uuid: str) -> bool:
-    """Remove a device with all that it owns; tell whether it was there."""
-    return await db.execute("DELETE FROM fleet_devices WHERE uuid = $1::text::uuid", uuid) == "DELETE 1"
-
-
 async def add_key(db: Database, uuid: str, key: ApiKey) -> None:
     """Keep a key; the same key again is as new."""
     await db.execute(
@@ -183,7 +178,8 @@ async def keys_of(db: Database, uuid: str, *, limit: int = 100) -> list[ApiKey]:
 async def end_keys(db: Database, uuid: str, ends_at: datetime) -> None:
     """Let every key of a device end at a time; those that end sooner keep theirs."""
     await db.execute(
-        "UPDATE device_api_keys SET ends_at = least(ends_at, $2) WHERE device_uuid = $1::text::uuid",
+        "UPDATE device_api_keys SET ends_at = $2 WHERE device_uuid = $1::text::uuid "
+        "AND (ends_at IS NULL OR ends_at > $2)",
         uuid,
         ends_at,
     )

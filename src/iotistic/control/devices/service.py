@@ -14,7 +14,7 @@ import structlog
 from pydantic import Field
 
 from iotistic.control.audit.port import NO_TRAIL, Actor, Severity, Trail
-from iotistic.control.devices import repository
+from iotistic.control.devices import removal, repository
 from iotistic.control.devices.keys import digest_of, is_key, make_api_key
 from iotistic.control.devices.model import (
     ApiKey,
@@ -164,9 +164,8 @@ class DeviceService:
         """Remove a device with everything that it owns. Raises DeviceUnknown."""
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
-                await repository.lock(db, uuid)
-                await repository.lock_tally(db)
-                if not await repository.remove(db, uuid):
+                await removal.hold(db, [uuid])
+                if not await removal.remove(db, [uuid]):
                     raise DeviceUnknown(uuid=uuid)
                 await self._note(db, uuid, "device.removed", by or f"device:{uuid}")
         log.info("device.removed", device_uuid=uuid)

@@ -86,7 +86,8 @@ async def add_parts(db: Database, rollout_id: UUID, parts: Sequence[Part]) -> No
         "n.ended_at, n.baseline::jsonb, n.predicted::jsonb FROM unnest($2::uuid[], $3::int[], $4::int[], "
         "$5::text[], $6::timestamptz[], $7::text[], $8::text[], $9::bigint[], $10::timestamptz[], $11::text[], "
         "$12::text[]) AS n (device_uuid, wave, place, state, deadline, code, reason, from_version, ended_at, "
-        "baseline, predicted)",
+        # In the order of devices, which a removal locks in the same.
+        "baseline, predicted) ORDER BY n.device_uuid",
         rollout_id,
         [one.device_uuid for one in parts],
         [one.wave for one in parts],

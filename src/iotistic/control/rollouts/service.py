@@ -50,10 +50,11 @@ from iotistic.planning.images import canonical
 log = structlog.get_logger()
 
 _MAKING = "SELECT pg_advisory_xact_lock(hashtextextended('rollouts: making', 0))"
-# Rollouts before their parts, as the loop takes them.
+# Rollouts before their parts, as the loop takes them. One that is rolled back may begin again with any of its parts.
 _LOCK_OLDER = (
-    "SELECT id FROM rollouts WHERE id IN (SELECT rollout_id FROM rollout_parts WHERE device_uuid = ANY($1::uuid[]) "
-    "AND state IN ('waiting', 'updating', 'watching', 'rolling_back')) ORDER BY id FOR UPDATE"
+    "SELECT id FROM rollouts r WHERE id IN (SELECT rollout_id FROM rollout_parts WHERE device_uuid = ANY($1::uuid[]) "
+    "AND (state IN ('waiting', 'updating', 'watching', 'rolling_back') OR r.state = 'rolling_back')) "
+    "ORDER BY id FOR UPDATE"
 )
 
 

@@ -34,13 +34,20 @@ async def poll(db: Database, uuid: str, prefix: bytes, now: datetime, etags: lis
     return Polled(*row) if row else None
 
 
+_STANDING = (
+    f"SELECT {_TARGET}, draft, drafted_at, drafted_by FROM device_targets "  # noqa: S608  constant
+    "WHERE device_uuid = $1::text::uuid"
+)
+# The device before its target, as whoever removes it: the next version refers to the device.
+_HELD = (
+    "WITH device AS MATERIALIZED (SELECT uuid FROM fleet_devices WHERE uuid = $1::text::uuid FOR KEY SHARE) "  # noqa: S608  constant
+    f"{_STANDING} AND device_uuid = (SELECT uuid FROM device) FOR UPDATE OF device_targets"
+)
+
+
 async def find(db: Database, uuid: str, *, for_update: bool = False) -> Standing | None:
     """Return a device's target."""
-    row = await db.fetchrow(
-        f"SELECT {_TARGET}, draft, drafted_at, drafted_by FROM device_targets "  # noqa: S608  constant
-        "WHERE device_uuid = $1::text::uuid" + (" FOR UPDATE" if for_update else ""),
-        uuid,
-    )
+    row = await db.fetchrow(_HELD if for_update else _STANDING, uuid)
     if row is None:
         return None
     draft = None if row["draft"] is None else json.loads(row["draft"])
