@@ -22,6 +22,11 @@ async def add(
     now: datetime,
 ) -> Silence:
     """Keep a silence; what fires already and is meant falls silent if it begins now."""
+    # The rules' work first, as whoever evaluates or changes one: that raises and ends many alerts, in its own order.
+    await db.execute(
+        "SELECT FROM alert_rule_work WHERE $1::uuid IS NULL OR rule_id = $1 ORDER BY rule_id FOR UPDATE",
+        rule_id,
+    )
     row = await db.fetchrow(
         "INSERT INTO alert_silences (rule_id, device_uuid, starts_at, until, comment, created_by, created_at) "  # noqa: S608  constant
         f"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING {_SILENCE}",

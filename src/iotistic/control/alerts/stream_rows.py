@@ -89,6 +89,7 @@ WITH taken AS (
     FROM (SELECT DISTINCT minute, device_id FROM taken) t
     JOIN alert_rule_work w ON t.minute + interval '1 minute' > w.started_at
     JOIN alert_rules r ON r.id = w.rule_id AND r.stream = 'telemetry'
+    ORDER BY w.rule_id, t.minute, t.device_id  -- several hand out: in one order they never wait in a circle
     ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM taken

@@ -221,7 +221,9 @@ async def verdicts(db: Database, since: datetime, keys: Sequence[Key] | None = N
 async def learned(db: Database, ids: Sequence[UUID]) -> None:
     """Note that verdicts were taken in."""
     await db.execute(
-        "UPDATE anomalies SET verdict_state = 'learned' WHERE id = ANY($1) AND verdict_state = 'waiting'",
+        "WITH theirs AS (SELECT id FROM anomalies WHERE id = ANY($1) AND verdict_state = 'waiting' "
+        "ORDER BY device_uuid, name FOR NO KEY UPDATE) "
+        "UPDATE anomalies a SET verdict_state = 'learned' FROM theirs WHERE a.id = theirs.id",
         list(ids),
     )
 

@@ -45,9 +45,13 @@ SELECT name, verdict, verdict_state FROM anomalies
 WHERE device_uuid = $1 AND origin = 'agent' AND verdict IS NOT NULL
   AND (verdict_state <> 'learned' OR name = ANY($2)) ORDER BY judged_at DESC
 """
+# In the order in which reports of its device are kept: neither waits for a row that the other has passed.
 _SENT = """
-UPDATE anomalies SET verdict_state = 'sent'
-WHERE device_uuid = $1 AND origin = 'agent' AND verdict_state = 'waiting' AND name = ANY($2)
+WITH theirs AS (
+    SELECT id FROM anomalies
+    WHERE device_uuid = $1 AND origin = 'agent' AND verdict_state = 'waiting' AND name = ANY($2)
+    ORDER BY device_uuid, name FOR NO KEY UPDATE)
+UPDATE anomalies a SET verdict_state = 'sent' FROM theirs WHERE a.id = theirs.id
 """
 
 

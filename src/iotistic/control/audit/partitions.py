@@ -4,7 +4,8 @@ A month of the trail leaves only when all of it is sealed. What its leaving take
 hash before each link that stays, the last hash) is kept in audit_drops, so that the rest can still be verified.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -23,6 +24,8 @@ from iotistic.kernel.postgres.pool import database_errors
 log = structlog.get_logger()
 
 _LOCK = "control:partitions"
+# Shorter than a deadlock takes to be found: who reads the trail with its links locks both tables, in either order.
+_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
 
 
 class Step(Enum):
@@ -79,32 +82,45 @@ class Partitions:
         edges = [kept.step.after(begin, steps) for steps in range(kept.step.value + 2)]
         for first, until in pairwise(edges):
             try:
-                async with self._pool.acquire() as db, db.transaction():
-                    if await self._is_ours(db):
-                        await db.execute(
-                            "SELECT make_time_partition($1::text::regclass, $2, $3)", kept.table, first, until
-                        )
+                with _unless_busy(kept.table):
+                    await self._make(kept.table, first, until)
             except asyncpg.CheckViolationError:
                 # Rows of that time lie in the partition for everything else, where they can stay.
                 log.warning("partition.not_made", table=kept.table, first=first.isoformat())
 
-    async def _drop_old(self, kept: Kept, now: datetime) -> None:
+    async def _make(self, table: str, first: datetime, until: datetime) -> None:
         async with self._pool.acquire() as db, db.transaction():
-            if not await self._is_ours(db):
-                return
-            for name, _ in await self._old(db, kept, now):
-                await db.execute(f'DROP TABLE "{name}"')
+            if await self._is_ours(db):
+                await db.execute(_LOCK_TIMEOUT)
+                await db.execute(
+                    "SELECT make_time_partition($1::text::regclass, $2, $3)", table, first, until
+                )
+
+    async def _drop_old(self, kept: Kept, now: datetime) -> None:
+        with _unless_busy(kept.table):
+            async with self._pool.acquire() as db, db.transaction():
+                if not await self._is_ours(db):
+                    return
+                await db.execute(_LOCK_TIMEOUT)
+                dropped = [name for name, _ in await self._old(db, kept, now)]
+                for name in dropped:
+                    await db.execute(f'DROP TABLE "{name}"')
+            for name in dropped:
                 log.info("partition.dropped", table=name)
 
     async def _drop_months(self, now: datetime) -> None:
         """Let months of the trail leave, each in a transaction with what is kept of it."""
-        while True:
-            async with self._pool.acquire() as db, db.transaction():
-                if not await self._is_ours(db):
-                    return
-                old = await self._old(db, self._trail, now)
-                if not old or not await self._drop_month(db, *old[0], now):
-                    return
+        with _unless_busy(self._trail.table):
+            while await self._drop_oldest_month(now):
+                pass
+
+    async def _drop_oldest_month(self, now: datetime) -> bool:
+        """Let the oldest month leave; False when none is to."""
+        async with self._pool.acquire() as db, db.transaction():
+            if not await self._is_ours(db):
+                return False
+            old = await self._old(db, self._trail, now)
+            return bool(old) and await self._drop_month(db, *old[0], now)
 
     async def _drop_month(self, db: Database, name: str, month: datetime, now: datetime) -> bool:
         until = Step.MONTH.after(month)
@@ -118,6 +134,7 @@ class Partitions:
         if drop is not None:
             await repository.add_drop(db, drop, now)
             await self._tell(db, drop, now)
+        await db.execute(_LOCK_TIMEOUT)
         await db.execute(f'DROP TABLE "{name}"')
         await db.execute(f'DROP TABLE IF EXISTS "{name.replace("audit_logs", "audit_links")}"')
         log.info("audit.month_dropped", month=month.isoformat(), entries=drop.entries if drop else 0)
@@ -143,6 +160,15 @@ class Partitions:
 
     async def _is_ours(self, db: Database) -> bool:
         return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", _LOCK))
+
+
+@contextmanager
+def _unless_busy(table: str) -> Generator[None]:
+    """Leave what readers hold for the next round: a drop that waited for them would make all others wait behind it."""
+    try:
+        yield
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+        log.warning("partition.postponed", table=table)
 
 
 def _dated(rows: list[asyncpg.Record], table: str) -> Iterator[tuple[str, datetime]]:

@@ -180,6 +180,8 @@ class BrokerService:
         sealed = self._seal.close(name, password) if password else None
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
+                if given.get("is_default"):
+                    await _lock_default(db)
                 if await db.fetchval("SELECT count(*) FROM mqtt_brokers") >= _MOST_BROKERS:
                     raise BrokersTooMany(limit=_MOST_BROKERS)
                 broker_id = await db.fetchval(
@@ -210,6 +212,8 @@ class BrokerService:
         settings = ", ".join(f"{column} = coalesce(${at}, {column})" for at, column in enumerate(_CHANGED, 4))
         with database_errors():
             async with self._pool.acquire() as db, db.transaction():
+                if given.get("is_default"):
+                    await _lock_default(db)
                 await db.execute(
                     f"UPDATE mqtt_brokers SET password_sealed = coalesce($2, password_sealed), updated_at = $3, "  # noqa: S608  constants
                     f"{settings} WHERE id = $1",
@@ -234,8 +238,11 @@ class BrokerService:
         log.info("mqtt_broker.removed", broker_id=broker_id, by=by)
 
 
-async def _make_default(db: Any, broker_id: int) -> None:
-    # The lock keeps two of them from meeting the unique index.
+async def _lock_default(db: Any) -> None:
+    """Let nobody else make one the default; before any row is changed, or two would wait for each other."""
     await db.execute("LOCK TABLE mqtt_brokers IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def _make_default(db: Any, broker_id: int) -> None:
     await db.execute("UPDATE mqtt_brokers SET is_default = false WHERE is_default AND id <> $1", broker_id)
     await db.execute("UPDATE mqtt_brokers SET is_default = true WHERE id = $1", broker_id)

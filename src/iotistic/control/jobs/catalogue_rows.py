@@ -75,6 +75,13 @@ async def change_template(
 
 async def remove_template(db: Database, template_id: UUID) -> bool:
     """Remove a template; what was made from it stays. Tell whether it was there."""
+    # What its removal changes, locked before it and in the order in which others lock: a schedule that is due refers
+    # to the template, parts that are late end their jobs by id.
+    for table in ("scheduled_jobs", "job_executions"):
+        await db.execute(
+            f"SELECT FROM {table} WHERE template_id = $1 ORDER BY id FOR NO KEY UPDATE",
+            template_id,
+        )
     return await db.execute("DELETE FROM job_templates WHERE id = $1", template_id) == "DELETE 1"
 
 

@@ -9,6 +9,8 @@ from iotistic.control.devices.repository import Database
 from iotistic.control.jobs.part_rows import PART, TERMS, PartRow, part_row
 
 _AGAIN_AFTER = timedelta(minutes=1)
+# As a cancellation takes the parts of its job, and a removal those of its devices: nobody waits in a circle.
+_IN_ORDER = "ORDER BY p.device_uuid, p.job_id FOR NO KEY UPDATE"
 
 
 async def claim_late(db: Database, now: datetime, limit: int, *, grace_s: float) -> list[PartRow]:
@@ -80,10 +82,13 @@ async def told(db: Database, rows: Sequence[PartRow], now: datetime) -> None:
     device may have been between two connections, and some never ask.
     """
     await db.execute(
+        "WITH theirs AS (SELECT p.job_id, p.device_uuid FROM device_job_status p "  # noqa: S608  constant
+        "JOIN unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS o (job_id, device_uuid, until) "
+        "ON p.job_id = o.job_id AND p.device_uuid = o.device_uuid AND p.notify_at = o.until "
+        f"{_IN_ORDER} OF p) "
         "UPDATE device_job_status p SET notify_at = CASE WHEN p.status = 'QUEUED' AND p.handed_at IS NULL "
         "THEN $4::timestamptz + greatest($4::timestamptz - p.available_at, $5::interval) END "
-        "FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS o (job_id, device_uuid, until) "
-        "WHERE p.job_id = o.job_id AND p.device_uuid = o.device_uuid AND p.notify_at = o.until",
+        "FROM theirs o WHERE p.job_id = o.job_id AND p.device_uuid = o.device_uuid",
         [row.job_id for row in rows],
         [row.device_uuid for row in rows],
         [row.part.notify_at for row in rows],
@@ -98,9 +103,12 @@ async def remind(db: Database, devices: Sequence[UUID], now: datetime) -> None:
     Those were told a moment ago, and a device that heard it would have the same job twice.
     """
     await db.execute(
-        "UPDATE device_job_status SET notify_at = $2::timestamptz WHERE device_uuid = ANY($1::uuid[]) AND waits "
+        "WITH theirs AS (SELECT p.job_id, p.device_uuid FROM device_job_status p "  # noqa: S608  constant
+        "WHERE device_uuid = ANY($1::uuid[]) AND waits "
         "AND status = 'QUEUED' AND available_at <= $2 AND deadline > $2 "
-        "AND (notify_at IS NULL OR notify_at > $2 + $3::interval)",
+        f"AND (notify_at IS NULL OR notify_at > $2 + $3::interval) {_IN_ORDER}) "
+        "UPDATE device_job_status p SET notify_at = $2::timestamptz FROM theirs o "
+        "WHERE p.job_id = o.job_id AND p.device_uuid = o.device_uuid",
         devices,
         now,
         _AGAIN_AFTER,

@@ -50,6 +50,16 @@ _OVER = (
     "ORDER BY device_uuid LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED"
 )
 
+# With a clock that was set back, what lies ahead of it would count for as long as it was set back.
+_PUT_OFF = (
+    "WITH theirs AS (SELECT device_uuid FROM device_presence WHERE CASE WHEN is_online THEN lease_until > $1 "
+    "ELSE seen_at > $3 OR closed_at > $3 END ORDER BY device_uuid FOR NO KEY UPDATE), "
+    "moved AS (UPDATE device_presence p SET seen_at = least(seen_at, $3), closed_at = least(closed_at, $3), "
+    "lease_until = CASE WHEN is_online THEN lease_until + $2::interval ELSE lease_until END "
+    "FROM theirs t WHERE p.device_uuid = t.device_uuid RETURNING p.is_online) "
+    "SELECT count(*) FILTER (WHERE is_online) FROM moved"
+)
+
 
 async def renew(db: Database, signs: Sequence[tuple[str, float, str]], lease: timedelta) -> list[Transition]:
     """Renew leases by (uuid, age in seconds, sign); return who came."""
@@ -108,20 +118,7 @@ async def watch(db: Database, now: datetime) -> None:
 
 async def put_off(db: Database, alive_at: datetime, by: timedelta, now: datetime) -> int:
     """Move the leases that ran at `alive_at` by a time that nobody listened, or that the clock jumped."""
-    done = await db.execute(
-        "UPDATE device_presence SET lease_until = lease_until + $2::interval, seen_at = least(seen_at, $3), "
-        "closed_at = least(closed_at, $3) WHERE is_online AND lease_until > $1",
-        min(alive_at, now),
-        by,
-        now,
-    )
-    # With a clock that was set back, what lies ahead of it would count for as long as it was set back.
-    await db.execute(
-        "UPDATE device_presence SET seen_at = least(seen_at, $1), closed_at = least(closed_at, $1) "
-        "WHERE NOT is_online AND (seen_at > $1 OR closed_at > $1)",
-        now,
-    )
-    return int(done.rpartition(" ")[2])
+    return await db.fetchval(_PUT_OFF, min(alive_at, now), by, now)
 
 
 async def over(db: Database, now: datetime, limit: int) -> list[str]:
@@ -169,7 +166,8 @@ async def forget(db: Database, before: datetime, limit: int) -> int:
     """Drop old comings and goings; return how many."""
     done = await db.execute(
         "DELETE FROM device_presence_history WHERE id IN ("
-        "SELECT id FROM device_presence_history WHERE at < $1 LIMIT $2)",
+        # What a removal or another process is about is left to it.
+        "SELECT id FROM device_presence_history WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
         before,
         limit,
     )
