@@ -131,15 +131,21 @@ async def has_newer(db: Database, update: AgentUpdate) -> bool:
 
 
 async def settle_seen(db: Database, now: datetime) -> Sequence[Any]:
-    """End orders whose version the device reports: what it said of its update may have been lost."""
+    """End orders whose version the device reports: what it said of its update may have been lost.
+
+    Those that somebody is at are left for the next time, here and below: nobody waits for many rows in a circle.
+    """
     return await db.fetch(
-        "UPDATE agent_updates updates SET status = 'succeeded', found_version = states.fields->>'agent_version', "  # noqa: S608
-        "ended_at = $1, tell_at = $1 FROM device_states states "
-        f"WHERE states.device_uuid = updates.device_uuid AND updates.{_OPEN} AND NOT is_forced "
+        "WITH seen AS (SELECT updates.id, states.fields->>'agent_version' AS agent_version "  # noqa: S608
+        "FROM agent_updates updates JOIN device_states states ON states.device_uuid = updates.device_uuid "
+        f"WHERE updates.{_OPEN} AND NOT is_forced "
         "AND states.reported_at > ordered_at AND states.fields->>'agent_version' <> from_version "
         "AND states.fields->>'agent_version' = "
         "CASE updates.version WHEN 'latest' THEN NULLIF(found_version, '') ELSE updates.version END "
-        "RETURNING id, updates.device_uuid",
+        "FOR NO KEY UPDATE OF updates SKIP LOCKED) "
+        "UPDATE agent_updates updates SET status = 'succeeded', found_version = seen.agent_version, "
+        "ended_at = $1, tell_at = $1 FROM seen WHERE updates.id = seen.id "
+        "RETURNING updates.id, updates.device_uuid",
         now,
     )
 
@@ -149,7 +155,8 @@ async def give_up(db: Database, now: datetime, late_code: str, unheard_code: str
     return await db.fetch(
         "UPDATE agent_updates SET status = 'failed', ended_at = $1, "  # noqa: S608  constants
         "code = CASE status WHEN 'pending' THEN $3 ELSE $2 END, tell_at = $1 "
-        f"WHERE {_OPEN} AND deadline_at < $1 RETURNING id, device_uuid, code",
+        f"WHERE id IN (SELECT id FROM agent_updates WHERE {_OPEN} AND deadline_at < $1 "
+        "FOR NO KEY UPDATE SKIP LOCKED) RETURNING id, device_uuid, code",
         now,
         late_code,
         unheard_code,

@@ -141,19 +141,24 @@ class AlertKeeper:
             metrics.stand(alerts, behind, await target_rows.waiting(self._pool))
 
     async def forget(self) -> dict[str, int]:
-        """Drop what is too old; return how many of each kind."""
+        """Drop what is too old, but for what somebody is at; return how many of each kind."""
         now = self._clock()
         deliveries = now - timedelta(days=self._settings.alert_deliveries_days)
         with database_errors():
             gone = {
                 "deliveries": await self._pool.execute(
-                    "DELETE FROM alert_deliveries WHERE state <> 'waiting' AND ended_at < $1", deliveries
+                    "DELETE FROM alert_deliveries WHERE id IN (SELECT id FROM alert_deliveries "
+                    "WHERE state <> 'waiting' AND ended_at < $1 FOR UPDATE SKIP LOCKED)",
+                    deliveries,
                 ),
                 "silences": await self._pool.execute(
-                    "DELETE FROM alert_silences WHERE until < $1", deliveries
+                    "DELETE FROM alert_silences WHERE id IN (SELECT id FROM alert_silences "
+                    "WHERE until < $1 FOR UPDATE SKIP LOCKED)",
+                    deliveries,
                 ),
                 "alerts": await self._pool.execute(
-                    "DELETE FROM alerts WHERE state = 'resolved' AND created_at < $1",
+                    "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts "
+                    "WHERE state = 'resolved' AND created_at < $1 FOR UPDATE SKIP LOCKED)",
                     now - timedelta(days=self._settings.alert_days),
                 ),
             }

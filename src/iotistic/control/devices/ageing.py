@@ -77,7 +77,12 @@ class KeyAgeing:
 
     async def _figures(self, now: datetime) -> Mapping[str, int]:
         with database_errors():
-            gone = await self._pool.execute("DELETE FROM device_api_keys WHERE ends_at < $1", now - _HISTORY)
+            # Those of a device that is changing its keys go the next time.
+            gone = await self._pool.execute(
+                "DELETE FROM device_api_keys WHERE (device_uuid, prefix) IN (SELECT device_uuid, prefix "
+                "FROM device_api_keys WHERE ends_at < $1 FOR UPDATE SKIP LOCKED)",
+                now - _HISTORY,
+            )
             overdue = await self._pool.fetchval(
                 "SELECT count(*) FROM device_api_keys WHERE ends_at IS NULL AND due_at < $1", now
             )

@@ -36,7 +36,12 @@ async def register(db: Database, task: Task, *, due_at: datetime, now: datetime)
 
 async def forget_tasks(db: Database, before: datetime) -> None:
     """Remove tasks that no process has carried out since a time: a release that is gone had them."""
-    await db.execute("DELETE FROM upkeep_tasks WHERE seen_at < $1", before)
+    # One that somebody is at is not gone, and who registers holds all of his: nobody waits in a circle.
+    await db.execute(
+        "DELETE FROM upkeep_tasks WHERE name IN "
+        "(SELECT name FROM upkeep_tasks WHERE seen_at < $1 FOR UPDATE SKIP LOCKED)",
+        before,
+    )
 
 
 async def tasks(db: Database) -> list[Standing]:
