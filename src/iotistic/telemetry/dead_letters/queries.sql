@@ -6,6 +6,7 @@ WITH doomed AS (
     SELECT id FROM dead_letters
     WHERE id <= $3::bigint AND ($1::bigint[] IS NULL OR id = ANY ($1)) AND ($2::text IS NULL OR reason = $2)
     ORDER BY id LIMIT $4::integer
+    FOR UPDATE  -- in the order of ids, as all who take several: nobody waits in a circle
 )
 DELETE FROM dead_letters d USING doomed WHERE d.id = doomed.id RETURNING d.id;
 

@@ -112,6 +112,7 @@ SELECT l.stage, l.part, to_timestamp(l.looked_at), l.waiting,
        ARRAY(SELECT to_timestamp(t) FROM unnest(l.clear_until) WITH ORDINALITY AS u (t, n) ORDER BY n)
 FROM jsonb_to_recordset($1::jsonb) AS l (stage text, part text, looked_at float8, waiting bigint,
                                          seen_at float8[], clear_until float8[])
+ORDER BY l.stage, l.part  -- several look: in one order they never wait in a circle
 ON CONFLICT (stage, part) DO UPDATE SET
     looked_at = excluded.looked_at, waiting = excluded.waiting,
     seen_at = CASE WHEN excluded.seen_at = '{}' THEN s.seen_at ELSE excluded.seen_at END,
@@ -124,6 +125,7 @@ INSERT INTO ledger_backlogs AS b (source, waiting, asked_at)
 SELECT s.source, s.waiting, clock_timestamp() - s.age_s * interval '1 second'
 FROM unnest($1::text[], $2::bigint[], $3::float8[]) AS s (source, waiting, age_s)
 WHERE EXISTS (SELECT FROM ledger_epochs e WHERE e.source = s.source)
+ORDER BY s.source
 ON CONFLICT (source) DO UPDATE SET waiting = excluded.waiting, asked_at = excluded.asked_at;
 
 -- name: dropped
@@ -146,11 +148,13 @@ ORDER BY g.ask_at LIMIT $1::integer;
 
 -- name: asked
 -- Note that senders were asked: arrays of sender, epoch and seconds until they may be asked again (null: not
--- before something that was missing has come).
+-- before something that was missing has come). Whoever changes rows of many epochs has his turn by this lock, in
+-- whatever order he takes them.
+WITH turn AS MATERIALIZED (SELECT 1 AS ours FROM pg_advisory_xact_lock(hashtext('ledger_fold')))
 UPDATE ledger_gaps g SET
     asked = g.asked + 1,
     ask_at = coalesce(clock_timestamp() + a.pause_s * interval '1 second', 'infinity')
-FROM unnest($1::text[], $2::bigint[], $3::float8[]) AS a (source, epoch, pause_s)
+FROM turn, unnest($1::text[], $2::bigint[], $3::float8[]) AS a (source, epoch, pause_s)
 WHERE (g.source, g.epoch) = (a.source, a.epoch);
 
 -- name: answered
@@ -179,9 +183,10 @@ WHERE (e.source LIKE 'mac:%' OR e.source LIKE 'uuid:%') AND e.folded_at > coales
 LIMIT $2::integer;
 
 -- name: confirmed
--- Note that senders were told at $3: arrays of sender and epoch.
+-- Note that senders were told at $3: arrays of sender and epoch. The turn is that of `asked`.
+WITH turn AS MATERIALIZED (SELECT 1 AS ours FROM pg_advisory_xact_lock(hashtext('ledger_fold')))
 UPDATE ledger_epochs e SET confirmed_at = $3::timestamptz
-FROM unnest($1::text[], $2::bigint[]) AS c (source, epoch) WHERE (e.source, e.epoch) = (c.source, c.epoch);
+FROM turn, unnest($1::text[], $2::bigint[]) AS c (source, epoch) WHERE (e.source, e.epoch) = (c.source, c.epoch);
 
 -- name: receipts_due
 -- Senders active from $1 to $2 that have no receipt until $2 yet: at most $3.
@@ -201,6 +206,7 @@ INSERT INTO ledger_receipts (source, until, issued_at, body, send_at)
 SELECT r.source, $3::timestamptz, clock_timestamp(), r.body,
        CASE WHEN r.source LIKE 'mac:%' OR r.source LIKE 'uuid:%' THEN clock_timestamp() ELSE 'infinity' END
 FROM unnest($1::text[], $2::text[]) AS r (source, body)
+ORDER BY r.source
 ON CONFLICT DO NOTHING RETURNING source;
 
 -- name: receipts_unsent
@@ -211,13 +217,22 @@ ORDER BY send_at LIMIT $1::integer;
 
 -- name: receipts_sent
 -- Note receipts that the broker took: arrays of sender and time.
+WITH theirs AS (
+    SELECT r.source, r.until FROM unnest($1::text[], $2::timestamptz[]) AS s (source, until)
+    JOIN ledger_receipts r USING (source, until) ORDER BY r.source, r.until FOR NO KEY UPDATE OF r
+)
 UPDATE ledger_receipts r SET sent_at = clock_timestamp()
-FROM unnest($1::text[], $2::timestamptz[]) AS s (source, until) WHERE (r.source, r.until) = (s.source, s.until);
+FROM theirs s WHERE (r.source, r.until) = (s.source, s.until);
 
 -- name: receipts_refused
 -- Try receipts again: arrays of sender, time and seconds from now (null: never).
+WITH theirs AS (
+    SELECT r.source, r.until, s.pause_s
+    FROM unnest($1::text[], $2::timestamptz[], $3::float8[]) AS s (source, until, pause_s)
+    JOIN ledger_receipts r USING (source, until) ORDER BY r.source, r.until FOR NO KEY UPDATE OF r
+)
 UPDATE ledger_receipts r SET send_at = coalesce(clock_timestamp() + s.pause_s * interval '1 second', 'infinity')
-FROM unnest($1::text[], $2::timestamptz[], $3::float8[]) AS s (source, until, pause_s)
+FROM theirs s
 WHERE (r.source, r.until) = (s.source, s.until);
 
 -- name: receipts
@@ -229,15 +244,22 @@ WHERE ($1::text[] IS NULL OR source = ANY ($1))
 ORDER BY until, source LIMIT $6::integer;
 
 -- name: forget
--- Drop epochs and receipts that are older than $1.
-WITH gone AS (
-    DELETE FROM ledger_epochs WHERE last_at < $1::timestamptz RETURNING source, highest, stored, last_at
+-- Drop epochs and receipts that are older than $1. Epochs in the turn of `asked`; of the rest, what somebody is at
+-- stays until the next time.
+WITH turn AS MATERIALIZED (
+    SELECT 1 AS ours FROM pg_advisory_xact_lock(hashtext('ledger_fold'))
+), gone AS (
+    DELETE FROM ledger_epochs USING turn WHERE last_at < $1::timestamptz RETURNING source, highest, stored, last_at
 ), receipts AS (
-    DELETE FROM ledger_receipts WHERE until < $1::timestamptz
+    DELETE FROM ledger_receipts WHERE (source, until) IN (
+        SELECT source, until FROM ledger_receipts WHERE until < $1::timestamptz FOR UPDATE SKIP LOCKED)
 ), stages AS (
-    DELETE FROM ledger_stages WHERE looked_at < clock_timestamp() - interval '7 days'
+    DELETE FROM ledger_stages WHERE (stage, part) IN (
+        SELECT stage, part FROM ledger_stages WHERE looked_at < clock_timestamp() - interval '7 days'
+        FOR UPDATE SKIP LOCKED)
 ), backlogs AS (
-    DELETE FROM ledger_backlogs WHERE asked_at < $1::timestamptz
+    DELETE FROM ledger_backlogs WHERE source IN (
+        SELECT source FROM ledger_backlogs WHERE asked_at < $1::timestamptz FOR UPDATE SKIP LOCKED)
 )
 INSERT INTO ledger_dropped AS d (source, reason, epochs, sent, stored, last_at)
 SELECT source, 'too_old', count(*), sum(highest), sum(stored), max(last_at) FROM gone GROUP BY source

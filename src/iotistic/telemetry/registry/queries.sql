@@ -40,8 +40,8 @@ WHERE id = $1::integer
 RETURNING id;
 
 -- name: lock_template
--- One change of the datapoints of template $1 at a time.
-SELECT id FROM devicetemplates WHERE id = $1::integer FOR UPDATE;
+-- One change of the datapoints of template $1 at a time. Whoever only refers to the template goes on meanwhile.
+SELECT id FROM devicetemplates WHERE id = $1::integer FOR NO KEY UPDATE;
 
 -- name: set_datapoint
 -- Add a datapoint to template $1, or change the one with this label; its id, and so its history, stays.
@@ -64,15 +64,17 @@ WHERE p.devicetemplateid = $1::integer AND p.label <> ALL ($2::text[])
 ORDER BY p.id;
 
 -- name: delete_datapoints
--- Delete datapoints that nobody has shown.
-DELETE FROM datapoints WHERE id = ANY ($1::integer[]) RETURNING id;
+-- Delete datapoints that nobody has shown: in the order in which the ingest workers refer to them.
+WITH doomed AS (SELECT id FROM datapoints WHERE id = ANY ($1::integer[]) ORDER BY id FOR UPDATE)
+DELETE FROM datapoints p USING doomed WHERE p.id = doomed.id RETURNING p.id;
 
 -- name: icons
 -- Names of icons.
 SELECT name FROM datapointicons ORDER BY id;
 
 -- name: lock_adoption
--- The ingest workers register sensors under this lock too, so that a pin gets one sensor only.
+-- The ingest workers register sensors and labels under this lock too, so that a pin gets one sensor only, and
+-- nobody waits for a label of ours while we wait for one of his.
 SELECT pg_advisory_xact_lock(hashtext('telemetry.adopt'));
 
 -- name: ensure_connector

@@ -56,6 +56,7 @@ class RegistryRepository:
     async def set_datapoints(self, template_id: int, specs: Sequence[DatapointSpec]) -> None:
         """Make these the template's datapoints. Raises DatapointShown when one with readings is missing."""
         async with self._statements.transaction() as transaction:
+            await transaction.fetch("lock_adoption")
             await transaction.fetch("lock_template", template_id)
             dropped = await transaction.fetch(
                 "dropped_datapoints", template_id, [spec.label for spec in specs]

@@ -108,6 +108,8 @@ async def _datapoints(
         if ref.label and (device.template_id, ref.label) not in known
     }
     if missing and adopt:
+        # Whoever changes a template holds it too: it deletes datapoints that we may be about to refer to.
+        await repository.adopt_lock(connection)
         await repository.adopt_datapoints(connection, missing)
         found = await _find_datapoints(connection, templates, labels)
     return found

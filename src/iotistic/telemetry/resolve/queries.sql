@@ -20,7 +20,8 @@ WHERE devicetemplateid = ANY ($1::int[]) AND ("offset" IS NOT NULL OR label = AN
 ORDER BY "offset", id;
 
 -- name: adopt_lock
--- One adoption at a time, so that two workers cannot register the same sensor twice.
+-- One adoption at a time, so that two workers cannot register the same sensor twice; taken before anything else
+-- is locked.
 SELECT pg_advisory_xact_lock(hashtext('telemetry.adopt'));
 
 -- name: adopt_devices

@@ -121,7 +121,9 @@ async def adopt_datapoints(
 
 async def note_series(connection: asyncpg.Connection, series: Sequence[tuple[int, int]]) -> None:
     """Note (device id, datapoint id) pairs that have readings."""
-    await connection.execute(_SQL["note_series"], *map(list, zip(*sorted(series), strict=True)))
+    # By datapoint, as they are deleted: neither waits for one that the other has passed.
+    ordered = sorted(series, key=lambda pair: (pair[1], pair[0]))
+    await connection.execute(_SQL["note_series"], *map(list, zip(*ordered, strict=True)))
 
 
 def sensor_name(ref: SeriesRef) -> str:

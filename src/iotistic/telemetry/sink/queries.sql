@@ -16,10 +16,12 @@ SELECT "timestamp", device_id, datapoint_id, value, received_at FROM staging
 ON CONFLICT DO NOTHING;
 
 -- name: store_events
--- Store text readings: arrays of microseconds, device, datapoint and text.
+-- Store text readings: arrays of microseconds, device, datapoint and text. In one order, so that two who store the
+-- same messages wait for each other and never in a circle.
 INSERT INTO telemetry_events ("timestamp", device_id, datapoint_id, value, received_at)
 SELECT timestamptz 'epoch' + e.time_us * interval '1 microsecond', e.device_id, e.datapoint_id, e.value, $5
 FROM unnest($1::bigint[], $2::int[], $3::int[], $4::text[]) AS e (time_us, device_id, datapoint_id, value)
+ORDER BY e.device_id, e.datapoint_id, e.time_us, e.value
 ON CONFLICT DO NOTHING;
 
 -- name: mark_rollups
@@ -30,11 +32,12 @@ FROM unnest($1::bigint[], $2::int[]) AS m (minute_us, device_id);
 
 -- name: store_dead_letters
 -- Keep messages that gave no reading: arrays of topic, payload, reason, detail and source. A letter whose
--- source is there already was kept before.
+-- source is there already was kept before. In one order, as text readings.
 INSERT INTO dead_letters (received_at, topic, payload, reason, detail, source)
 SELECT $6, d.topic, d.payload, d.reason, d.detail, d.source
-FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::text[])
-    AS d (topic, payload, reason, detail, source)
+FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
+    AS d (topic, payload, reason, detail, source, place)
+ORDER BY d.source, d.place
 ON CONFLICT (source) WHERE source IS NOT NULL DO NOTHING;
 
 -- name: note_runs
