@@ -25,6 +25,7 @@ from iotistic.control.presence.keeper import PresenceKeeper
 from iotistic.control.presence.listening import SessionListener
 from iotistic.control.rollouts.engine import RolloutEngine
 from iotistic.control.states.inbox import FILTERS, StateInbox
+from iotistic.control.states.reminding import TargetReminder
 from iotistic.control.upkeep.keeper import UpkeepKeeper
 from iotistic.entrypoints.control.anomalies import anomaly_loops
 from iotistic.entrypoints.control.bridges import LogLines
@@ -88,6 +89,7 @@ def working_loops(
         Inbox(UpdateStatuses(control.agent_updates), mqtt, name="agent-updates"),
         AgentUpdateKeeper(pool, OrderTeller(pool, ground.publisher, clock=clock), settings, clock=clock),
         StateInbox(pool, BulkSubscriber(_inbox_options(mqtt)), control.states),
+        TargetReminder(pool, control.broker.announcer, clock=clock),
         RolloutEngine(pool, control.rollout_around, settings, clock=clock),
         keepers.alerts,
         Courier(pool, senders, settings, clock=clock),
