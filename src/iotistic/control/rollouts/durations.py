@@ -4,7 +4,8 @@ What is known best is used: of this image (fetches) or this repository (containe
 anywhere, from three reports on; then the defaults. Devices are not alike: what one of them took for its own steps,
 against the medians of the same steps, is its pace, apart for its engine and for its line. Medians say what is long,
 paces say for whom; so what goes into the medians is what a step would have taken at a pace of 1, or the few devices
-that happened to do a step first would make it look as slow as they are.
+that happened to do a step first would make it look as slow as they are. Devices have their moments, too: a step that
+was held up says nothing of the next one, so where most steps of a device agree, the others are left out of its pace.
 """
 
 import math
@@ -41,6 +42,8 @@ DEFAULTS_S: Mapping[str, float] = {
 """Seconds that each kind of step takes where nothing is known. A turn is what passes between two of them."""
 _FETCH, _TURN = "fetch", "turn"
 _SLOWEST, _SHORTEST_S = 16.0, 0.01
+_AGREES = 1.25
+"""Steps agree whose times (against the usual ones) are within a quarter of the device's median."""
 _ENGINE_GRAIN, _LINE_GRAIN = 0.02, 0.2
 """Paces are told apart by so much (of the logarithm): devices that are alike share one simulated update. A line's is
 coarse, because what it is good for is the length of an update, not the downtime."""
@@ -131,9 +134,17 @@ def _times(steps: list[tuple[float, float]], grain: float, otherwise: float) -> 
     """Return how many times as long as usual steps took together, by the grain."""
     if len(steps) < LEAST_SAMPLES:
         return otherwise
+    steps = _agreeing(steps)
     took = sum(min(seconds, usual * _SLOWEST) for seconds, usual in steps)
     times = max(took / sum(usual for _, usual in steps), 1 / _SLOWEST)
     return math.exp(round(math.log(times) / grain) * grain)
+
+
+def _agreeing(steps: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the steps without those that were held up, or all, where no majority says what is usual on the device."""
+    middle = statistics.median(seconds / usual for seconds, usual in steps)
+    found = [one for one in steps if middle / _AGREES <= one[0] / one[1] <= middle * _AGREES]
+    return found if len(found) >= LEAST_SAMPLES and 2 * len(found) > len(steps) else steps
 
 
 def topic_of(step: Action) -> str:

@@ -189,6 +189,15 @@ def test_a_pace_is_what_a_device_took_against_the_usual_of_the_same_steps():
     assert usual.pace_of(stalled).engine < 10
 
 
+def test_a_step_that_was_held_up_does_not_make_a_slow_device():
+    usual = Durations(learn([Sample("start", "", 2.0)] * 3))
+    took = [Sample("start", "", seconds) for seconds in (4.0, 4.1, 3.9, 4.0)]
+    torn = [Sample("start", "", seconds) for seconds in (2.0, 4.0, 8.0, 2.0)]
+
+    assert usual.pace_of([*took, Sample("start", "", 14.0), Sample("start", "", 30.0)]) == usual.pace_of(took)
+    assert usual.pace_of(torn).engine == pytest.approx(2.0, rel=0.02)
+
+
 def test_a_range_is_told_once_there_is_enough_to_tell_it_from():
     known = [(10.0, 10.0 * times / 100) for times in range(80, 121)]
 
