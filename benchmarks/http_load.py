@@ -7,6 +7,7 @@ Without a rate each connection asks as soon as it was answered. With a rate requ
 their times count from then on: one that waits because the server is behind is not left out.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -47,7 +48,8 @@ class HttpLoad:
     starts_at: float = 0.0
     """When to begin, connected, by `time.perf_counter`, which is one clock for all processes; 0: at once."""
     niceness: int = 0
-    """How far the process steps back, so that what it costs is not felt by what it is measured beside."""
+    """How far the process steps back, so that what it costs is not felt by what it is measured beside; less than 0:
+    how far it goes ahead, where it may, so that it does not measure how long it waits for a processor itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +144,8 @@ def _is_whole(answer: bytes) -> bool:
 
 def run_load(plan: HttpLoad) -> HttpSummary:
     """Ask in this process. Raises LoadStalled."""
-    os.nice(plan.niceness)
+    with contextlib.suppress(PermissionError):
+        os.nice(plan.niceness)
     asker = _Asker(plan)
     time.sleep(max(0.0, plan.starts_at - time.perf_counter()))
     cpu, began = time.process_time(), time.perf_counter()

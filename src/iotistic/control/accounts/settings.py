@@ -22,8 +22,9 @@ class AccountSettings(PasswordSettings):
     """Minutes until an access token has to be refreshed."""
     session_days: float = Field(default=7, gt=0, le=365)
     """Days without a refresh after which a session ends."""
-    password_threads: int = Field(default=2, ge=1, le=32)
-    """Passwords hashed at the same time, 150 ms and 64 MiB each, in processes of low priority."""
+    password_threads: int = Field(default=1, ge=1, le=32)
+    """Passwords hashed at the same time, 150 ms and 64 MiB each, in processes of low priority. As many as there are
+    processors make everybody wait while many people log in."""
     password_queue: int = Field(default=64, ge=1, le=10_000)
     """Logins that may wait for a thread; further ones are asked to come back in a moment."""
     login_limit_account: int = Field(default=5, ge=1)
