@@ -10,14 +10,16 @@ import sys
 
 from iotistic.entrypoints.agent.reading import Reading
 from iotistic.entrypoints.agent.role import read_role
-from iotistic.entrypoints.lean import load_aiohttp_alone
+from iotistic.entrypoints.lean import collecting_nothing, load_aiohttp_alone
 
 
 def main() -> None:
     """Run an agent; ends the process with 1 when something could not be done in time."""
     role = read_role(sys.argv[1:])
-    load_aiohttp_alone()  # before there are two processes: both need it
+    with collecting_nothing():
+        load_aiohttp_alone()  # before there are two processes: both need it
     reading = Reading(role.engine)
-    # Not before: which kind of settings its modules have is decided by then.
-    running = importlib.import_module("iotistic.entrypoints.agent.running")
+    with collecting_nothing():
+        # Not before: which kind of settings its modules have is decided by then.
+        running = importlib.import_module("iotistic.entrypoints.agent.running")
     running.run_agent(role, reading.settings())

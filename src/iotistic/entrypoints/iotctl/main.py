@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from iotistic.entrypoints.cli import PartMissing, UsageInvalid, never_fail_to_print, report
+from iotistic.entrypoints.lean import collecting_nothing
 from iotistic.entrypoints.misuse import check_text
 from iotistic.kernel.errors import IotisticError
 
@@ -40,9 +41,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: list[str]) -> int:
     try:
-        from cyclopts import CycloptsError, UnusedCliTokensError  # noqa: PLC0415  what is not installed is to be told, not thrown
+        with collecting_nothing():
+            from cyclopts import CycloptsError, UnusedCliTokensError  # noqa: PLC0415  what is not installed is to be told, not thrown
 
-        from iotistic.entrypoints.iotctl.verbs import build_app  # noqa: PLC0415
+            from iotistic.entrypoints.iotctl.verbs import build_app  # noqa: PLC0415
     except ModuleNotFoundError as exc:
         hint = "install it: pip install 'iotistic[agent]'"
         raise PartMissing(f"the module {exc.name} is not installed", hint=hint) from exc
