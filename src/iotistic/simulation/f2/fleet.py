@@ -5,6 +5,7 @@ once goes on measuring while its connection is away, as a real one does, until i
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -93,6 +94,7 @@ class Fleet:
         self._now_us = now_us
         self.tally = tally or Tally()
         self.tally.controllers = len(identities)
+        self._seen_to = -1
         self._gate = ConnectGate(per_second=plan.connects_per_s, at_once=plan.connects_at_once)
         self._chance = random.Random(plan.seed)
         self._outbox_limit = plan.outbox or _share(_HELD_BY_ONE, _HELD_IN_ALL, len(identities))
@@ -120,7 +122,7 @@ class Fleet:
         pace = Pace(rounds_per_s=len(members) / plan.interval_s, messages_per_s=plan.rate)
         loop = asyncio.get_running_loop()
         turn = 0
-        looks_at = 0.0
+        looked_at = loop.time()
         while not until.is_set():
             pace.pass_time(loop.time())
             # A bounded turn keeps acknowledgements flowing in between.
@@ -128,9 +130,8 @@ class Fleet:
             while pace.due and loop.time() < turn_ends_at:
                 pace.spend(self._round(members[turn]))
                 turn = (turn + 1) % len(members)
-            if loop.time() >= looks_at:
-                looks_at = loop.time() + _LOOK_EVERY_S
-                self._catch_up(members)
+            looked_at, passed_s = loop.time(), loop.time() - looked_at
+            self._catch_up(members, min(1.0, passed_s / _LOOK_EVERY_S))
             await asyncio.sleep(_TICK_S / 4 if pace.due and self.tally.connected else _TICK_S)
 
     async def measure_all(self) -> None:
@@ -157,11 +158,15 @@ class Fleet:
         member.publish(messages)
         return len(messages)
 
-    @staticmethod
-    def _catch_up(members: list[Member]) -> None:
-        """Let those that keep something back see what time it is."""
+    def _catch_up(self, members: list[Member], share: float) -> None:
+        """Let the next ones of those that keep something back see what time it is.
+
+        A share at a time: what thousands have to say at once would keep new readings waiting behind it.
+        """
         now_s = asyncio.get_running_loop().time()
-        for member in members:
+        for _ in range(math.ceil(share * len(members))):
+            self._seen_to = (self._seen_to + 1) % len(members)
+            member = members[self._seen_to]
             if member.catch_up.busy:
                 member.take(member.catch_up.act(now_s))
 
