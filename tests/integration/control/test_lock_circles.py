@@ -1,6 +1,8 @@
 """Many rows at once: whoever changes them takes them in one order, or leaves those that somebody is at."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -28,6 +30,8 @@ from iotistic.control.presence import repository as presence_rows
 from iotistic.control.rollouts import repository as rollout_rows
 from iotistic.control.rollouts.model import Part, PartState
 from iotistic.control.rollouts.service import _LOCK_OLDER
+from iotistic.control.rollouts.targets import put_targets
+from iotistic.control.states.model import first_target
 from iotistic.control.states.service import StateService
 from iotistic.control.upkeep import repository as upkeep_rows
 
@@ -135,6 +139,32 @@ async def test_a_device_is_removed_while_its_rollout_gives_it_a_target(somebody,
         remove_both(pool),
         first="SELECT FROM rollouts FOR UPDATE; SELECT FROM rollout_parts FOR UPDATE",
         last=device(A, "KEY SHARE"),
+    )
+
+
+async def test_devices_are_removed_while_a_rollout_of_them_is_made(somebody, pool):
+    await somebody.crosses(
+        remove_both(pool),
+        first="SELECT pg_advisory_xact_lock(hashtextextended('rollouts: making', 0))",
+        last=device(A, "KEY SHARE"),
+    )
+
+
+async def test_a_device_is_switched_off_while_rows_that_refer_to_it_are_written(somebody, pool):
+    act = Lifecycle(pool).act(Act.DEACTIVATE, [A], by=EVERYBODY)
+
+    (result,) = await somebody.is_passed_by(act, holding=device(A, "KEY SHARE"))
+
+    assert result.outcome == "done"
+
+
+async def test_targets_are_remembered_while_their_devices_are_removed(somebody, pool):
+    targets = [(UUID(one), replace(first_target(), version=2)) for one in (B, A)]
+
+    await somebody.crosses(
+        in_transaction(pool, partial(put_targets, at=LONG_AGO, by="test"), targets),
+        first=device(A),
+        last=device(B),
     )
 
 

@@ -25,7 +25,7 @@ MOST_AT_ONCE = 1000
 _DESCRIBED = ("name", "type", "fleet_id", "mac_address", "ip_address")
 _LOCK = (
     "SELECT uuid::text, is_active FROM fleet_devices WHERE uuid = ANY($1::text[]::uuid[]) "
-    "ORDER BY uuid FOR UPDATE"
+    "ORDER BY uuid FOR NO KEY UPDATE"
 )
 
 

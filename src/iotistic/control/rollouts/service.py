@@ -50,6 +50,7 @@ from iotistic.planning.images import canonical
 log = structlog.get_logger()
 
 _MAKING = "SELECT pg_advisory_xact_lock(hashtextextended('rollouts: making', 0))"
+_THERE = "SELECT uuid FROM fleet_devices WHERE uuid = ANY($1::uuid[])"
 # Rollouts before their parts, as the loop takes them. One that is rolled back may begin again with any of its parts.
 _LOCK_OLDER = (
     "SELECT id FROM rollouts r WHERE id IN (SELECT rollout_id FROM rollout_parts WHERE device_uuid = ANY($1::uuid[]) "
@@ -240,12 +241,15 @@ class RolloutService:
             spread = await read_spread(self._pool)
         return await asyncio.to_thread(planner.with_durations(durations, spread).plan, known), known
 
-    async def _keep(self, db: Database, rollout: Rollout, parts: list[Part]) -> None:
-        now, devices = (
-            rollout.created_at,
-            [one.device_uuid for one in parts if one.state is PartState.WAITING],
-        )
+    async def _keep(self, db: Database, rollout: Rollout, planned: list[Part]) -> None:
         await db.execute(_MAKING)
+        # Devices may have been removed since the plan was made; while rollouts are made none is.
+        there = {row["uuid"] for row in await db.fetch(_THERE, [one.device_uuid for one in planned])}
+        parts = [one for one in planned if one.device_uuid in there]
+        now = rollout.created_at
+        devices = [one.device_uuid for one in parts if one.state is PartState.WAITING]
+        if not devices:
+            raise NothingToRollOut("the devices were removed meanwhile")
         await db.fetch(_LOCK_OLDER, devices)
         taken = await repository.supersede(db, devices, rollout.id, now)
         await repository.add(db, rollout)

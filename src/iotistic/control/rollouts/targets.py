@@ -30,7 +30,8 @@ _PUT = (
 )
 _REMEMBER = (
     "INSERT INTO device_target_history (device_uuid, version, document, etag, deployed_at, deployed_by) "  # noqa: S608  constant
-    f"SELECT new.device_uuid, new.version, new.document, new.etag, $5, $6 FROM {_ROWS} "
+    # In the order in which a removal locks devices: each row refers to one.
+    f"SELECT new.device_uuid, new.version, new.document, new.etag, $5, $6 FROM {_ROWS} ORDER BY new.device_uuid "
     "ON CONFLICT (device_uuid, version) DO NOTHING"
 )
 

@@ -87,6 +87,22 @@ async def test_garbage_in_reports_ends_no_preview_and_no_rollout(site):
     assert (await site.states_of(rollout)) == {"updating": len(devices)}
 
 
+async def test_a_device_that_is_removed_while_its_rollout_is_made_takes_no_part(site, monkeypatch):
+    gone, stays = await site.fleet(2)
+    plan = site.rollouts._plan
+
+    async def planned(*asked):
+        found = await plan(*asked)
+        await site.devices.remove(str(gone.uuid))
+        return found
+
+    monkeypatch.setattr(site.rollouts, "_plan", planned)
+    rollout = await site.make([gone, stays])
+
+    parts = await site.rollouts.parts(rollout.id, states=(), after=None, limit=9)
+    assert [part.device_uuid for part, _ in parts] == [stays.uuid]
+
+
 async def test_a_rollout_reaches_every_device_wave_by_wave(site):
     devices = await site.fleet(10)
     rollout = await site.make(devices, waves=[10, 50, 100])
