@@ -2,10 +2,11 @@
 
 ROLLOUT_AGENTS says how many (2,000; 40 when quick). Devices are not alike: the slowest takes four times as long as
 the fastest, and calls on one differ by 5 %. Agents tell what their updates took; a prediction is compared with that,
-device by device (rollout_errors.py). How late the agents' process is stands beside it: devices do not wait for each
-other, these do. The bad release crashes on every device that gets it; the worse one fails no step, and shows only
-in the health figures of a share of the devices (rollout_health.py), so only the comparison with those that wait can
-stop it. In the last part API, agents, broker and database are killed (SIGKILL) in turn while a rollout is under way.
+device by device (rollout_errors.py); ROLLOUT_PARTS names a file for all of it. How late the agents' process is stands
+beside it: devices do not wait for each other, these do. The bad release crashes on every device that gets it; the worse
+one fails no step, and shows only in the health figures of a share of the devices (rollout_health.py), so only the
+comparison with those that wait can stop it. In the last part API, agents, broker and database are killed (SIGKILL) in
+turn while a rollout is under way.
 
 One in ROLLOUT_LINKED agents (10; 4 when quick) has its connection to the broker, as devices have it: it hears of its
 target, polls twice an hour only, and reports over MQTT. The others poll. All that are told begin at once, which
@@ -13,6 +14,7 @@ devices can and one process of agents cannot: with all of them connected, its la
 """
 
 import asyncio
+import json
 import os
 import random
 import tempfile
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.framework import Report, at_least, at_most, percentile
-from benchmarks.rollout_errors import compare
+from benchmarks.rollout_errors import compare, compare_apart
 from benchmarks.rollout_fleet import BAD_IMAGE
 from benchmarks.rollout_site import Site, running_site, shop
 
@@ -87,6 +89,7 @@ async def _deploy_first(site: Site, report: Report) -> None:
     rollout = await site.make("first", change, _EVERYBODY, waves=waves, **_QUICKLY)
     await site.until_over(rollout)
     report.add("first deployment, all settled", time.monotonic() - began, "s")
+    _tell_lateness("first deployment", began, site, report)
     few = [one["deviceUuid"] for one in (await site.parts(rollout))[: max(site.count // 20, _FEW)]]
     # The first of these teaches what steps take; the second, predicted from that, how far predictions are off.
     for image in ("web:1.1", "web:2"):
@@ -130,13 +133,26 @@ async def _good_release(site: Site, report: Report) -> None:
     report.add(f"good release, {len(waves)} waves", time.monotonic() - began, "s")
     parts = await site.parts(rollout)
     succeeded = [one for one in parts if one["state"] == "succeeded"]
-    late = percentile(site.lateness(began), 99)
-    report.add("good release, agents' process late, p99", late * 1000, "ms")
+    _tell_lateness("good release", began, site, report)
     share = 100 * len(succeeded) / site.count
     report.add("good release, devices that succeeded", share, "%", goal=at_least(100.0))
     if over["state"] != "completed":
         report.progress(f"good release: {over['state']}, {over['haltReason']}")
     compare(succeeded, report)
+    compare_apart("the connected", [one for one in succeeded if site.is_linked(one)], report)
+    compare_apart("the others", [one for one in succeeded if not site.is_linked(one)], report)
+    _write(parts)
+
+
+def _write(parts: list[Any]) -> None:
+    if path := os.environ.get("ROLLOUT_PARTS"):
+        Path(path).write_text(json.dumps(parts))
+
+
+def _tell_lateness(name: str, began: float, site: Site, report: Report) -> None:
+    late = site.lateness(began)
+    report.add(f"{name}, agents' process late, p99", percentile(late, 99) * 1000, "ms")
+    report.add(f"{name}, agents' process late, longest", max(late, default=0.0) * 1000, "ms")
 
 
 async def _bad_release(site: Site, report: Report) -> None:
@@ -198,7 +214,7 @@ async def _with_kills(site: Site, report: Report, kills: int) -> None:
     parts = await site.parts(rollout)
     succeeded = 100 * sum(one["state"] == "succeeded" for one in parts) / site.count
     report.add("devices that succeeded all the same", succeeded, "%")
-    linked = [one["state"] for one in parts if int(one["deviceName"].rsplit("-")[-1]) % site.linked == 0]
+    linked = [one["state"] for one in parts if site.is_linked(one)]
     share = 100 * linked.count("succeeded") / max(len(linked), 1)
     report.add("of the connected", share, "%")
     reasons = Counter(f"{one['state']}: {one['reason']}" for one in parts if one["state"] != "succeeded")

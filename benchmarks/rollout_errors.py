@@ -43,6 +43,14 @@ def compare(parts: list[Any], report: Report) -> None:
         report.add("downtimes within the range that was told", share, "%", reference=_FOUR_OF_FIVE)
 
 
+def compare_apart(who: str, parts: list[Any], report: Report) -> None:
+    """Report the errors of downtimes of some of them."""
+    found = [one["compared"]["downtimeErrorPercent"] for one in parts if one["compared"] is not None]
+    errors = [error for error in found if error is not None]
+    report.add(f"downtime of {who}, mean error", sum(errors) / max(len(errors), 1), "%")
+    report.add(f"downtime of {who}, p95 of devices", percentile(errors, 95), "%")
+
+
 def _add(what: str, errors: list[float], report: Report, reference: float = MOST_ERROR) -> None:
     name = f"predicted against actual {what}"
     mean = sum(errors) / len(errors) if errors else float("nan")

@@ -4,6 +4,10 @@ python -m benchmarks.rollout_fleet URL COUNT FOLDER POLL_S CALL_S LINKED
 
 One in LINKED agents has a connection to the broker as well, and polls as seldom as such devices do. PROVISIONING_KEY is
 in the environment.
+
+The collector of garbage stops all agents of a process at once, and the longer the more they are: for 0.2 s with 400, for
+a second and more with 2,000. A device stops for its own garbage only, for milliseconds. So the old generation is
+collected while nobody is under way, and what lives then is not looked at again.
 """
 
 import asyncio
@@ -17,7 +21,7 @@ from pathlib import Path
 from benchmarks.rollout_counts import tell
 from iotistic.agent.engines.simulated.world import Behaviour
 from iotistic.agent.provisioning.model import ProvisioningRequest
-from iotistic.entrypoints.agent.fleet import Fleet, FleetPlan
+from iotistic.entrypoints.agent.fleet import Doing, Fleet, FleetPlan
 from iotistic.entrypoints.agent.fleet_cloud import FleetCloud
 from iotistic.entrypoints.agent.fleet_mqtt import MqttPlan
 from iotistic.kernel.logging import LogLevel, LogSettings, configure_logging
@@ -30,6 +34,9 @@ UNLIKE, JITTER = 2.0, 0.05
 LATENESS, COUNTS = "lateness", "fleet-counts"
 _CRASHES_AFTER_S = 0.2
 _LATENESS_EVERY_S = 0.2
+_RESTS_SEEN_EVERY_S = 0.5
+_AT_REST = frozenset({Doing.SETTLED, Doing.WAITING})
+_OLD_NEVER_BY_ITSELF = (700, 10, 1_000_000)
 
 
 async def _run(url: str, count: int, folder: Path, poll_s: float, call_s: float, linked: int) -> None:
@@ -48,6 +55,7 @@ async def _run(url: str, count: int, folder: Path, poll_s: float, call_s: float,
     others = [
         asyncio.create_task(_crash(fleet)),
         asyncio.create_task(_tell_lateness(folder.parent / LATENESS)),
+        asyncio.create_task(_collect_at_rest(fleet)),
         asyncio.create_task(tell(folder.parent / COUNTS, lambda: _counts(fleet))),
     ]
     await fleet.run(stop)
@@ -62,6 +70,19 @@ async def _crash(fleet: Fleet) -> None:
         for member in fleet.members:
             if any(one.config.image == BAD_IMAGE for one in member.engine.world.containers.values()):
                 await member.engine.observe()
+
+
+async def _collect_at_rest(fleet: Fleet) -> None:
+    """Collect garbage each time that all have come to rest; by itself the collector looks at the young only from then."""
+    was_at_rest = False
+    while True:
+        await asyncio.sleep(_RESTS_SEEN_EVERY_S)
+        is_at_rest = all(member.doing in _AT_REST for member in fleet.members)
+        if is_at_rest and not was_at_rest:
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*_OLD_NEVER_BY_ITSELF)
+        was_at_rest = is_at_rest
 
 
 def _counts(fleet: Fleet) -> dict[str, int]:

@@ -83,6 +83,10 @@ class Site:
         """How many are."""
         return newest(self.folder / COUNTS).get("online", 0)
 
+    def is_linked(self, part: Mapping[str, Any]) -> bool:
+        """Say whether the device of a part is connected to the broker."""
+        return int(part["deviceName"].rsplit("-")[-1]) % self.linked == 0
+
     def counted(self) -> Counter[str]:
         """Return what was announced, heard and taken, and the reports that came over MQTT and were stored."""
         return totals(self.folder / COUNTS) + totals(self.folder / _API_COUNTS)
