@@ -46,6 +46,7 @@ from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
 from iotistic.kernel.web.auth import BearerAuth
+from iotistic.kernel.web.branches import Branch, Words
 from iotistic.kernel.web.describing import exemplify
 from iotistic.kernel.web.metrics import MetricsAccessSettings
 from iotistic.kernel.web.server import serve
@@ -193,7 +194,7 @@ def create_api_app(
 
 def add_control(app: FastAPI, control: ControlPlane) -> None:
     """Add every route of the control plane. Raises RouteUndeclared for one that does not say what it needs."""
-    app.include_router(control_router(control), prefix=BASE)
+    app.include_router(control_router(control, base=BASE), prefix=BASE)
     app.include_router(control.broker.asking_router())
     exemplify(app, body_examples)
     note_origins(app, control.accounts.addresses)
@@ -222,13 +223,14 @@ def _telemetry_routes(pool: asyncpg.Pool, hub: LiveHub, publisher: Publisher) ->
     letters = DeadLetterService(DeadLetterRepository(pool), publisher)
     ledger = LedgerService(LedgerRepository(pool), Stages(pool), query.devices)
     registry = RegistryService(RegistryRepository(pool), query.devices)
-    routes = APIRouter()
-    routes.include_router(query_router(query, reading))
-    routes.include_router(live_router(hub, query.names, reading))
-    routes.include_router(dead_letter_router(letters, reading, deleting))
-    routes.include_router(ledger_router(ledger, reading))
-    routes.include_router(registry_router(registry, reading, Needs(Permission.DEVICE_WRITE)))
-    return routes
+    return Branch(
+        Words(PREFIX),
+        query_router(query, reading),
+        live_router(hub, query.names, reading),
+        dead_letter_router(letters, reading, deleting),
+        ledger_router(ledger, reading),
+        registry_router(registry, reading, Needs(Permission.DEVICE_WRITE)),
+    )
 
 
 def with_statement_timeout(settings: ApiSettings) -> ApiSettings:

@@ -66,6 +66,7 @@ from iotistic.control.why.service import WhyService
 from iotistic.entrypoints.control.loops import alert_sources
 from iotistic.entrypoints.control.rooms import ControlPlane
 from iotistic.entrypoints.control.upkeep import watched_work
+from iotistic.kernel.web.branches import Branch, Words
 
 
 def body_examples() -> Mapping[str, object]:
@@ -73,9 +74,9 @@ def body_examples() -> Mapping[str, object]:
     return json.loads((files(__package__ or "") / "examples.json").read_text(encoding="utf-8"))
 
 
-def control_router(control: ControlPlane) -> APIRouter:
-    """Return the routes. Raises EnvelopeKeyUnusable."""
-    whole = APIRouter()
+def control_router(control: ControlPlane, *, base: str) -> APIRouter:
+    """Return the routes, to be included below `base`. Raises EnvelopeKeyUnusable."""
+    words = Words(base)
     parts: tuple[Callable[[ControlPlane], Iterator[APIRouter]], ...] = (
         _people,
         _arrival,
@@ -83,10 +84,7 @@ def control_router(control: ControlPlane) -> APIRouter:
         _fleet,
         _records,
     )
-    for part in parts:
-        for router in part(control):
-            whole.include_router(router)
-    return whole
+    return Branch(words, *(Branch(words, router) for part in parts for router in part(control)))
 
 
 def _people(control: ControlPlane) -> Iterator[APIRouter]:
