@@ -14,7 +14,12 @@ from starlette.responses import Response
 
 from iotistic.kernel.errors import NotFound
 from iotistic.kernel.web.auth import BearerAuth, LocalOnly, Public
-from iotistic.kernel.web.describing import operation_id, with_path_parameters, with_plain_names
+from iotistic.kernel.web.describing import (
+    operation_id,
+    with_described_answers,
+    with_path_parameters,
+    with_plain_names,
+)
 from iotistic.kernel.web.health import Check, Readiness, health_router
 from iotistic.kernel.web.middleware import RequestMiddleware
 from iotistic.kernel.web.problems import PROBLEM_RESPONSES, describe_problems, install_problem_handlers
@@ -79,7 +84,9 @@ def _add_metrics(app: FastAPI, access: BearerAuth | LocalOnly, registry: Collect
 
 def _add_description(app: FastAPI) -> None:
     described = app.openapi
-    app.openapi = lambda: with_plain_names(with_path_parameters(describe_problems(described())))
+    app.openapi = lambda: with_plain_names(
+        with_described_answers(with_path_parameters(describe_problems(described())))
+    )
     open_to_all = [Depends(Public("the description holds no data"))]
 
     @app.get("/openapi.json", dependencies=open_to_all, include_in_schema=False)

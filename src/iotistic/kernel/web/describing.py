@@ -13,6 +13,8 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import SkipJsonSchema
 from starlette.types import Scope
 
 SINCE, SUNSET, INSTEAD = "x-deprecated-since", "x-sunset", "x-instead"
@@ -24,6 +26,26 @@ _SCHEMAS = "#/components/schemas/"
 _ROOM, _IN_ROOM = 2, 4
 """Where a module's room stands in the name that it gives a shape, and how many parts such a name has at least."""
 _METHODS = {"get", "put", "post", "delete", "patch"}
+
+
+Absent = SkipJsonSchema[None]
+"""Of a field that is left out at times and never null: `ends_at: datetime | Absent = None`."""
+
+
+def _may_be_absent(schema: dict[str, Any]) -> None:
+    for field in schema.get("properties", {}).values():
+        field.pop("default", None)
+
+
+class Answer(BaseModel):
+    """What describes an answer and does not make it; a field with a default is left out at times."""
+
+    model_config = ConfigDict(json_schema_extra=_may_be_absent)
+
+
+def answered(answer: Any, *, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """Return what a route's decorator takes (`responses`) for an answer that is described and sent as it was made."""
+    return {status: {"model": answer}}
 
 
 def operation_id(route: APIRoute) -> str:
@@ -46,6 +68,19 @@ def with_path_parameters(document: dict[str, Any]) -> dict[str, Any]:
             ]
             if not given:
                 del operations[method]["parameters"]
+    return document
+
+
+def with_described_answers(document: dict[str, Any]) -> dict[str, Any]:
+    """Leave of each answer that a shape describes (`answered`) that shape alone, not what its function returns beside it."""
+    paths = cast("dict[str, dict[str, Any]]", document.get("paths", {}))
+    for operations in paths.values():
+        for method in _METHODS & operations.keys():
+            for answer in operations[method].get("responses", {}).values():
+                for content in answer.get("content", {}).values():
+                    schema = content.get("schema", {})
+                    if "$ref" in schema:
+                        content["schema"] = {"$ref": schema["$ref"]}
     return document
 
 
