@@ -16,6 +16,7 @@ from starlette.responses import StreamingResponse
 from iotistic.contracts.provisioning.fields import parse_uuid
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
+from iotistic.control.devicelogs.answers import LogLines, LogReceipt, LogServices
 from iotistic.control.devicelogs.following import Followers
 from iotistic.control.devicelogs.service import DeviceLogs
 from iotistic.control.devicelogs.shapes import FilterQuery, SearchQuery, search_answer, upload_answer
@@ -24,6 +25,7 @@ from iotistic.control.devices.service import DeviceService, utc_now
 from iotistic.control.devices.visible import visible
 from iotistic.control.devices.wire import BodyInvalid, DeviceRoute
 from iotistic.kernel.web.app import until_stopping
+from iotistic.kernel.web.describing import answered
 
 _Reader = Annotated[Caller, requires(Permission.DEVICE_READ)]
 _MOST_DIGITS = 18
@@ -38,7 +40,7 @@ def upload_router(
     """
     router = APIRouter(tags=["device logs"], route_class=DeviceRoute)
 
-    @router.post("/device/{uuid}/logs")
+    @router.post("/device/{uuid}/logs", responses=answered(LogReceipt))
     async def upload_logs(
         request: Request, uuid: Annotated[str, Depends(OwnDevice(devices))]
     ) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def logs_router(logs: DeviceLogs, followers: Followers) -> APIRouter:
     """Return the people's routes."""
     router = APIRouter(tags=["device logs"])
 
-    @router.get("/devices/{uuid}/logs")
+    @router.get("/devices/{uuid}/logs", responses=answered(LogLines))
     async def search_logs(
         caller: _Reader, uuid: str, query: Annotated[SearchQuery, Query()]
     ) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def logs_router(logs: DeviceLogs, followers: Followers) -> APIRouter:
         )
         return search_answer(found)
 
-    @router.get("/devices/{uuid}/logs/services")
+    @router.get("/devices/{uuid}/logs/services", responses=answered(LogServices))
     async def log_services(caller: _Reader, uuid: str) -> dict[str, Any]:
         """The services that there are lines of."""
         rows = await logs.services(await logs.number(visible(caller, parse_uuid(uuid))))

@@ -18,11 +18,13 @@ from iotistic.contracts.provisioning.fields import parse_uuid
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.devicemetrics import repository
+from iotistic.control.devicemetrics.answers import DeviceMetrics, DeviceProcesses, DeviceProcessHistory
 from iotistic.control.devicemetrics.model import PERIODS, PeriodUnknown, step_of
 from iotistic.control.devices.model import DeviceUnknown
 from iotistic.control.devices.service import utc_now
 from iotistic.control.devices.visible import visible
 from iotistic.kernel.postgres.pool import database_errors
+from iotistic.kernel.web.describing import answered
 from iotistic.telemetry.query.parameters import Instant, Parameters
 
 _Reader = Annotated[Caller, requires(Permission.DEVICE_READ)]
@@ -42,7 +44,7 @@ def metrics_router(pool: asyncpg.Pool, *, clock: Callable[[], datetime] = utc_no
     """Return the routes."""
     router = APIRouter(tags=["devices"])
 
-    @router.get("/devices/{uuid}/metrics")
+    @router.get("/devices/{uuid}/metrics", responses=answered(DeviceMetrics))
     async def metrics(caller: _Reader, uuid: str, query: Annotated[MetricsQuery, Query()]) -> dict[str, Any]:
         """Samples as they came, or averages and maxima of equal stretches; oldest first."""
         with database_errors():
@@ -57,7 +59,7 @@ def metrics_router(pool: asyncpg.Pool, *, clock: Callable[[], datetime] = utc_no
         shown = [_shown(row) for row in rows]
         return {"count": len(rows), "step_s": step.total_seconds(), "metrics": shown}
 
-    @router.get("/devices/{uuid}/processes")
+    @router.get("/devices/{uuid}/processes", responses=answered(DeviceProcesses))
     async def processes(caller: _Reader, uuid: str) -> dict[str, Any]:
         """The busiest processes when the device last told them."""
         with database_errors():
@@ -66,7 +68,7 @@ def metrics_router(pool: asyncpg.Pool, *, clock: Callable[[], datetime] = utc_no
         told: list[Any] = json.loads(rows[0]["processes"]) if rows else []
         return {"count": len(told), "top_processes": told, "recorded_at": rows[0]["at"] if rows else None}
 
-    @router.get("/devices/{uuid}/processes/history")
+    @router.get("/devices/{uuid}/processes/history", responses=answered(DeviceProcessHistory))
     async def processes_history(
         caller: _Reader,
         uuid: str,

@@ -1,6 +1,6 @@
-"""The list of devices as its description has it, for programs whose client is generated from it.
+"""What is answered about devices as its description has it, for programs whose client is generated from it.
 
-The answer itself is made from rows as they come (`list_answer`); a test holds the two to each other.
+The answers themselves are made from rows as they come (`list_answer`, `detail`); tests hold the two to each other.
 """
 
 from datetime import datetime
@@ -8,6 +8,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
+
+from iotistic.kernel.web.describing import Answer, answered
 
 
 class DeviceFigures(BaseModel):
@@ -74,5 +76,67 @@ class DevicesListed(BaseModel):
     pagination: DevicesPagination
 
 
-LISTED: dict[int | str, dict[str, Any]] = {200: {"model": DevicesListed}}
-"""What a route that answers with the list says of it."""
+class DeviceTarget(Answer):
+    """What a device is to run."""
+
+    apps: dict[str, Any]
+    config: dict[str, Any]
+    version: int
+    needs_deployment: bool = Field(description="Whether something was set since and waits to be deployed.")
+    last_deployed_at: datetime
+    deployed_by: str
+    updated_at: datetime
+
+
+class DeviceReport(Answer):
+    """What a device said of itself last; nothing that it says is held to a shape."""
+
+    apps: Any = Field(description="By the number of the app.", examples=[{}])
+    config: Any = Field(examples=[{}])
+    version: Any = Field(description="Of the target that it has reached.", examples=[3])
+    system_info: dict[str, Any] = Field(description="Everything else that it reported.")
+    reported_at: datetime
+
+
+class DeviceWithStates(Answer):
+    """A device with its target and its report."""
+
+    device: DeviceListed
+    target_state: DeviceTarget | None
+    current_state: DeviceReport | None
+
+
+class DeviceInterfaces(Answer):
+    """Network interfaces in the words of the device."""
+
+    count: int
+    interfaces: list[dict[str, Any]]
+    reported_at: datetime | None = Field(description="Null where it never reported.")
+
+
+class DeviceActive(Answer):
+    """That a device is on or off now."""
+
+    status: Literal["ok"]
+    uuid: UUID
+    is_active: bool
+
+
+class DeviceOutcome(Answer):
+    """What became of one device; `unknown` is one that is not there, or that the caller does not see."""
+
+    uuid: UUID
+    outcome: Literal["done", "unchanged", "unknown"]
+
+
+class DeviceOutcomes(Answer):
+    """What became of devices, in the order of the request."""
+
+    done: int
+    unchanged: int
+    unknown: int
+    results: list[DeviceOutcome]
+
+
+LISTED, DETAILED = answered(DevicesListed), answered(DeviceWithStates)
+"""What routes that answer with the list, or with one device, say of it."""

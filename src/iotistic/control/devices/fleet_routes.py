@@ -18,7 +18,13 @@ from iotistic.contracts.provisioning.fields import parse_uuid
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.devices.detail import detail, interfaces
-from iotistic.control.devices.fleet_answers import LISTED
+from iotistic.control.devices.fleet_answers import (
+    DETAILED,
+    LISTED,
+    DeviceActive,
+    DeviceInterfaces,
+    DeviceOutcomes,
+)
 from iotistic.control.devices.fleet_schemas import (
     ActiveRequest,
     BulkRequest,
@@ -34,6 +40,7 @@ from iotistic.control.devices.model import DeviceUnknown
 from iotistic.control.devices.selection import DeviceFilter
 from iotistic.control.devices.visible import visible
 from iotistic.kernel.postgres.pool import database_errors
+from iotistic.kernel.web.describing import answered
 
 _Reader = Annotated[Caller, requires(Permission.DEVICE_READ)]
 _Writer = Annotated[Caller, requires(Permission.DEVICE_WRITE)]
@@ -64,13 +71,13 @@ def _add_reading(router: APIRouter, pool: asyncpg.Pool) -> None:
         with database_errors():
             return list_answer(await page(pool, wanted, part), part)
 
-    @router.get("/devices/{uuid}")
+    @router.get("/devices/{uuid}", responses=DETAILED)
     async def find_device(caller: _Reader, uuid: str) -> dict[str, Any]:
         """A device with its target and what it reported."""
         with database_errors():
             return await detail(pool, visible(caller, parse_uuid(uuid)))
 
-    @router.get("/devices/{uuid}/network-interfaces")
+    @router.get("/devices/{uuid}/network-interfaces", responses=answered(DeviceInterfaces))
     async def network_interfaces(caller: _Reader, uuid: str) -> dict[str, Any]:
         """The interfaces as the device reported them last."""
         with database_errors():
@@ -80,7 +87,7 @@ def _add_reading(router: APIRouter, pool: asyncpg.Pool) -> None:
 
 
 def _add_acting(router: APIRouter, pool: asyncpg.Pool, lifecycle: Lifecycle) -> None:
-    @router.patch("/devices/{uuid}")
+    @router.patch("/devices/{uuid}", responses=DETAILED)
     async def describe_device(caller: _Writer, uuid: str, asked: DescribeRequest) -> dict[str, Any]:
         """Change what the body names."""
         named = visible(caller, parse_uuid(uuid))
@@ -88,7 +95,7 @@ def _add_acting(router: APIRouter, pool: asyncpg.Pool, lifecycle: Lifecycle) -> 
         with database_errors():
             return await detail(pool, named)
 
-    @router.patch("/devices/{uuid}/active")
+    @router.patch("/devices/{uuid}/active", responses=answered(DeviceActive))
     async def set_active(caller: _Writer, uuid: str, asked: ActiveRequest) -> dict[str, Any]:
         """Switch a device on or off; one that is off is refused everything, from the next request on."""
         named = visible(caller, parse_uuid(uuid))
@@ -98,17 +105,17 @@ def _add_acting(router: APIRouter, pool: asyncpg.Pool, lifecycle: Lifecycle) -> 
             raise DeviceUnknown(uuid=named)
         return {"status": "ok", "uuid": named, "is_active": asked.is_active}
 
-    @router.post("/devices/bulk/activate")
+    @router.post("/devices/bulk/activate", responses=answered(DeviceOutcomes))
     async def activate_devices(caller: _Writer, asked: BulkRequest) -> dict[str, Any]:
         """Switch devices on; a result for each."""
         return bulk_answer(await lifecycle.act(Act.ACTIVATE, asked.uuids(), by=caller))
 
-    @router.post("/devices/bulk/deactivate")
+    @router.post("/devices/bulk/deactivate", responses=answered(DeviceOutcomes))
     async def deactivate_devices(caller: _Writer, asked: BulkRequest) -> dict[str, Any]:
         """Switch devices off; a result for each."""
         return bulk_answer(await lifecycle.act(Act.DEACTIVATE, asked.uuids(), by=caller))
 
-    @router.post("/devices/bulk/delete")
+    @router.post("/devices/bulk/delete", responses=answered(DeviceOutcomes))
     async def delete_devices(caller: _Deleter, asked: BulkRequest) -> dict[str, Any]:
         """Remove devices with everything that they own; a result for each."""
         return bulk_answer(await lifecycle.act(Act.DELETE, asked.uuids(), by=caller))

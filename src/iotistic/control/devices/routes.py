@@ -9,10 +9,17 @@ from iotistic.contracts.provisioning.fields import write_time
 from iotistic.contracts.provisioning.rotation import RotatedKey
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.devices.access import CheckedInside, OwnDevice, OwnDeviceOr, presented_key
+from iotistic.control.devices.key_answers import (
+    DeviceGone,
+    DeviceKeyHistory,
+    DeviceKeyRotation,
+    DeviceKeyStatus,
+)
 from iotistic.control.devices.lifecycle import Act, Lifecycle, Outcome
 from iotistic.control.devices.model import ApiKey, DeviceUnknown
 from iotistic.control.devices.service import DeviceService
 from iotistic.control.devices.wire import DeviceRoute
+from iotistic.kernel.web.describing import answered
 
 
 def device_key_router(service: DeviceService, *, lifecycle: Lifecycle | None = None) -> APIRouter:
@@ -23,19 +30,19 @@ def device_key_router(service: DeviceService, *, lifecycle: Lifecycle | None = N
     own, checked_inside = OwnDevice(service), CheckedInside("the device's own API key")
     router = APIRouter(tags=["devices"], route_class=DeviceRoute)
 
-    @router.get("/device/{uuid}/key-status")
+    @router.get("/device/{uuid}/key-status", responses=answered(DeviceKeyStatus))
     async def key_status(uuid: Annotated[str, Depends(checked_inside)], request: Request) -> dict[str, Any]:
         """Until when the key that asks is good."""
         return {"data": _described(await service.recognise(uuid, presented_key(request)))}
 
-    @router.post("/device/{uuid}/rotate-key")
+    @router.post("/device/{uuid}/rotate-key", responses=answered(DeviceKeyRotation))
     async def rotate_key(uuid: Annotated[str, Depends(own)]) -> dict[str, Any]:
         """A new key; the ones before stay good until the grace period ends."""
         new = await service.rotate(uuid)
         expires_at, old_valid_until = new.expires_at.timestamp(), new.old_valid_until.timestamp()
         return RotatedKey(new.api_key, expires_at, old_valid_until).write()
 
-    @router.get("/device/{uuid}/rotation-history")
+    @router.get("/device/{uuid}/rotation-history", responses=answered(DeviceKeyHistory))
     async def rotation_history(
         uuid: Annotated[str, Depends(own)], limit: Annotated[int, Query(ge=1, le=100)] = 20
     ) -> dict[str, Any]:
@@ -45,7 +52,7 @@ def device_key_router(service: DeviceService, *, lifecycle: Lifecycle | None = N
 
     leaving = OwnDeviceOr(service, Permission.DEVICE_DELETE)
 
-    @router.delete("/devices/{uuid}")
+    @router.delete("/devices/{uuid}", responses=answered(DeviceGone))
     async def leave(named: Annotated[tuple[str, Caller | None], Depends(leaving)]) -> dict[str, str]:
         """Forget a device with everything that it owns: itself, or somebody who may delete devices, asks."""
         uuid, caller = named

@@ -16,6 +16,7 @@ from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.devices.visible import visible
 from iotistic.control.presence.service import Presence
+from iotistic.kernel.web.describing import Answer, answered
 
 
 class Heartbeat(BaseModel):
@@ -38,11 +39,33 @@ class HeartbeatCheck(BaseModel):
     heartbeat: Heartbeat
 
 
+class PresenceChange(Answer):
+    """A coming or going; `id` counts them of all devices."""
+
+    id: int
+    at: datetime
+    is_online: bool
+    reason: str = Field(
+        description="What was noticed, or why the device is gone.", examples=["poll", "silent"]
+    )
+
+
+class DevicePresence(Answer):
+    """How a device stands; null is never."""
+
+    is_online: bool
+    last_seen: datetime | None
+    last_seen_by: str = Field(description="The sign of life; empty when there was none.", examples=["mqtt"])
+    lease_until: datetime | None
+    since: datetime | None
+    history: list[PresenceChange]
+
+
 def presence_router(presence: Presence) -> APIRouter:
     """Return the route."""
     router = APIRouter(tags=["devices"])
 
-    @router.get("/devices/{uuid}/presence")
+    @router.get("/devices/{uuid}/presence", responses=answered(DevicePresence))
     async def device_presence(
         uuid: str,
         caller: Annotated[Caller, requires(Permission.DEVICE_READ)],
