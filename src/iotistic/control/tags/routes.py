@@ -10,8 +10,18 @@ from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.devices.fleet_schemas import Shape, TagKey, TagValue, Uuids
 from iotistic.control.devices.visible import visible
+from iotistic.control.tags.answers import (
+    DeviceTags,
+    TagDefinition,
+    TagDefinitionGone,
+    TagDefinitions,
+    TagKeys,
+    TagOutcomes,
+    TagValues,
+)
 from iotistic.control.tags.model import MOST_TAGS, Definition
 from iotistic.control.tags.service import Change, TagResult, TagService
+from iotistic.kernel.web.describing import answered
 
 _Reader = Annotated[Caller, requires(Permission.DEVICE_READ)]
 _Writer = Annotated[Caller, requires(Permission.DEVICE_WRITE)]
@@ -78,30 +88,30 @@ def tag_router(tags: TagService) -> APIRouter:
 
 
 def _add_tags(router: APIRouter, tags: TagService) -> None:
-    @router.get("/devices/{uuid}/tags")
+    @router.get("/devices/{uuid}/tags", responses=answered(DeviceTags))
     async def device_tags(caller: _Reader, uuid: str) -> dict[str, Any]:
         """The tags of a device."""
         return {"tags": await tags.tags(visible(caller, parse_uuid(uuid)))}
 
-    @router.post("/devices/{uuid}/tags")
+    @router.post("/devices/{uuid}/tags", responses=answered(DeviceTags))
     async def set_tags(caller: _Writer, uuid: str, asked: TagsRequest) -> dict[str, Any]:
         """Set tags; others stay."""
         change = Change(tags=asked.wanted())
         return {"tags": await tags.change(visible(caller, parse_uuid(uuid)), change, by=caller)}
 
-    @router.put("/devices/{uuid}/tags")
+    @router.put("/devices/{uuid}/tags", responses=answered(DeviceTags))
     async def replace_tags(caller: _Writer, uuid: str, asked: TagsRequest) -> dict[str, Any]:
         """Set tags; others go."""
         change = Change(tags=asked.wanted(), replaces=True)
         return {"tags": await tags.change(visible(caller, parse_uuid(uuid)), change, by=caller)}
 
-    @router.delete("/devices/{uuid}/tags/{key}")
+    @router.delete("/devices/{uuid}/tags/{key}", responses=answered(DeviceTags))
     async def remove_tag(caller: _Writer, uuid: str, key: _Key) -> dict[str, Any]:
         """Take a tag off."""
         change = Change(tags={}, removed=frozenset({key}))
         return {"tags": await tags.change(visible(caller, parse_uuid(uuid)), change, by=caller)}
 
-    @router.post("/devices/tags/bulk")
+    @router.post("/devices/tags/bulk", responses=answered(TagOutcomes))
     async def set_many(caller: _Writer, asked: BulkTagsRequest) -> dict[str, Any]:
         """Set tags on devices and take others off; a result for each."""
         uuids = [parse_uuid(uuid) for uuid in asked.device_uuids]
@@ -112,35 +122,54 @@ def _add_tags(router: APIRouter, tags: TagService) -> None:
 
 
 def _add_definitions(router: APIRouter, tags: TagService) -> None:
-    @router.get("/tags/definitions", dependencies=[requires(Permission.DEVICE_READ)])
+    @router.get(
+        "/tags/definitions",
+        dependencies=[requires(Permission.DEVICE_READ)],
+        responses=answered(TagDefinitions),
+    )
     async def list_definitions() -> dict[str, Any]:
         """All definitions."""
         return {"definitions": [_shown(one) for one in await tags.definitions()]}
 
-    @router.post("/tags/definitions", status_code=201, dependencies=[requires(Permission.DEVICE_WRITE)])
+    @router.post(
+        "/tags/definitions",
+        status_code=201,
+        dependencies=[requires(Permission.DEVICE_WRITE)],
+        responses=answered(TagDefinition, status=201),
+    )
     async def define(asked: NewDefinitionShape) -> dict[str, Any]:
         """Define a key; refused while devices have other values."""
         await tags.define(asked.definition(asked.key))
         return _shown(asked.definition(asked.key))
 
-    @router.put("/tags/definitions/{key}", dependencies=[requires(Permission.DEVICE_WRITE)])
+    @router.put(
+        "/tags/definitions/{key}",
+        dependencies=[requires(Permission.DEVICE_WRITE)],
+        responses=answered(TagDefinition),
+    )
     async def redefine(key: _Key, asked: DefinitionShape) -> dict[str, Any]:
         """Replace a definition; refused while devices have other values."""
         await tags.redefine(asked.definition(key))
         return _shown(asked.definition(key))
 
-    @router.delete("/tags/definitions/{key}", dependencies=[requires(Permission.DEVICE_WRITE)])
+    @router.delete(
+        "/tags/definitions/{key}",
+        dependencies=[requires(Permission.DEVICE_WRITE)],
+        responses=answered(TagDefinitionGone),
+    )
     async def undefine(key: _Key) -> dict[str, str]:
         """Forget a definition; refused while devices have the tag."""
         await tags.undefine(key)
         return {"status": "ok", "key": key}
 
-    @router.get("/tags/keys", dependencies=[requires(Permission.DEVICE_READ)])
+    @router.get("/tags/keys", dependencies=[requires(Permission.DEVICE_READ)], responses=answered(TagKeys))
     async def keys() -> dict[str, Any]:
         """The keys in use."""
         return {"keys": await tags.keys()}
 
-    @router.get("/tags/values/{key}", dependencies=[requires(Permission.DEVICE_READ)])
+    @router.get(
+        "/tags/values/{key}", dependencies=[requires(Permission.DEVICE_READ)], responses=answered(TagValues)
+    )
     async def values(key: _Key) -> dict[str, Any]:
         """The values of a key, with how many devices have each."""
         found = await tags.values(key)
