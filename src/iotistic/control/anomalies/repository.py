@@ -183,16 +183,19 @@ async def unwell(
 
 
 async def forget(db: Database, before: datetime, now: datetime, most: int) -> None:
-    """Drop what is too old, and what is too much of one device."""
+    """Drop what is too old, and what is too much of one device; what a report is being stored to goes the next time."""
     await db.execute(
-        "DELETE FROM anomalies WHERE first_at < $1 AND (judged_at IS NULL OR judged_at < $2)",
+        "DELETE FROM anomalies WHERE id IN (SELECT id FROM anomalies "
+        "WHERE first_at < $1 AND (judged_at IS NULL OR judged_at < $2) FOR UPDATE SKIP LOCKED)",
         before,
         now - _LEAST_JUDGED,
     )
     await db.execute(
-        "DELETE FROM anomalies WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER "
+        "DELETE FROM anomalies WHERE id IN (SELECT id FROM anomalies WHERE id IN ("
+        "SELECT id FROM (SELECT id, row_number() OVER "
         "(PARTITION BY device_uuid ORDER BY first_at DESC, id DESC) AS place FROM anomalies WHERE device_uuid IN "
-        "(SELECT device_uuid FROM anomalies GROUP BY 1 HAVING count(*) > $1)) x WHERE place > $1)",
+        "(SELECT device_uuid FROM anomalies GROUP BY 1 HAVING count(*) > $1)) x WHERE place > $1) "
+        "FOR UPDATE SKIP LOCKED)",
         most,
     )
 
