@@ -7,14 +7,14 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from target_desk import served
-from test_job_conformance import CHECKS
+from test_job_conformance import CHECKS, EXAMPLES
 
 ABOUT = ("/apps", "/applications", "/services/next-id", "/target-templates", "/registries", "/deploy")
 
 
 def check(operation, mode, known):
     @settings(
-        max_examples=12,
+        max_examples=EXAMPLES,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,

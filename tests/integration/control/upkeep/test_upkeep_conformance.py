@@ -1,6 +1,7 @@
 """The routes of tasks keep what their description says, whatever is sent."""
 
 import asyncio
+import os
 
 import pytest
 import schemathesis
@@ -16,10 +17,12 @@ from upkeep_builders import Upkeep, served
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
+EXAMPLES = int(os.environ.get("CONFORMANCE_EXAMPLES", "8"))
+
 
 def check(operation, mode, known):
     @settings(
-        max_examples=20,
+        max_examples=EXAMPLES,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
