@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx2
+from described_answers import answers_as_described
 
 from iotistic.control.access.addresses import ClientAddresses
 from iotistic.control.access.model import ROLE_PERMISSIONS, ApiKeyPrincipal, Role
@@ -206,6 +207,9 @@ class JobDevice:
 async def served(cloud):
     async with await serve(cloud.app, host="127.0.0.1", port=0) as server:
         cloud.url = f"http://127.0.0.1:{server.port}{BASE}"
-        async with httpx2.AsyncClient(verify=False, base_url=cloud.url, timeout=30) as client:
+        hooks = {"response": [answers_as_described(cloud.app, "jobs")]}
+        async with httpx2.AsyncClient(
+            verify=False, base_url=cloud.url, timeout=30, event_hooks=hooks
+        ) as client:
             cloud.client = client
             yield cloud

@@ -13,8 +13,10 @@ from starlette.requests import Request
 from iotistic.control.access.model import DevicePrincipal
 from iotistic.control.access.rules import device_credential
 from iotistic.control.devices.wire import DeviceRoute, read_json
+from iotistic.control.jobs.answers import JobReported, NextJob
 from iotistic.control.jobs.delivery import DeviceJobs, polled
 from iotistic.kernel.errors import NotFound
+from iotistic.kernel.web.describing import answered
 
 _MOST_REPORT = 4 * 1024 * 1024
 _Device = Annotated[DevicePrincipal, device_credential(path="uuid")]
@@ -30,7 +32,7 @@ def device_job_router(jobs: DeviceJobs) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/devices/{uuid}/jobs", tags=["device jobs"], route_class=DeviceRoute)
 
-    @router.get("/next")
+    @router.get("/next", responses=answered(NextJob))
     async def next_job(device: _Device) -> dict[str, Any]:
         """The device's oldest job that it did not begin, or one that was cancelled while it is at it."""
         found = await jobs.next(device.device_uuid)
@@ -38,7 +40,7 @@ def device_job_router(jobs: DeviceJobs) -> APIRouter:
             raise NoJob(hint="ask again later")
         return polled(found)
 
-    @router.patch("/{job_id}/status")
+    @router.patch("/{job_id}/status", responses=answered(JobReported))
     async def report_job(request: Request, device: _Device, job_id: UUID) -> dict[str, Any]:
         """Note how a job stands; the answer says how it stands here, CANCELED for one that is to be ended."""
         told = await jobs.report(device.device_uuid, job_id, await read_json(request, most=_MOST_REPORT))

@@ -9,12 +9,24 @@ from iotistic.contracts.jobs import ExecutionKind, JobStatus
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.devices.wire import DeviceRoute
+from iotistic.control.jobs.answers import (
+    DeviceJobs,
+    JobCanceled,
+    JobDevice,
+    JobDevices,
+    JobExecutions,
+    JobMessage,
+    JobOrdered,
+    JobPreview,
+    JobWithDevices,
+)
 from iotistic.control.jobs.model import Schedule
 from iotistic.control.jobs.paging import read_cursor, write_cursor
 from iotistic.control.jobs.rows import Wanted
 from iotistic.control.jobs.schemas import ExecuteRequest, TargetRequest
 from iotistic.control.jobs.service import JobService
 from iotistic.control.jobs.shown import shown_job, shown_part, shown_schedule
+from iotistic.kernel.web.describing import answered
 
 _Reader = Annotated[Caller, requires(Permission.DEVICE_READ)]
 _Controller = Annotated[Caller, requires(Permission.DEVICE_CONTROL)]
@@ -34,8 +46,8 @@ def job_router(jobs: JobService) -> APIRouter:
 
 
 def _add_orders(router: APIRouter, jobs: JobService) -> None:
-    @router.post("/jobs", status_code=201)
-    @router.post("/jobs/execute", status_code=201)
+    @router.post("/jobs", status_code=201, responses=answered(JobOrdered, status=201))
+    @router.post("/jobs/execute", status_code=201, responses=answered(JobOrdered, status=201))
     async def execute_job(asked: ExecuteRequest, caller: _Controller) -> dict[str, Any]:
         """Have a job run on one device, a group or all: once, by a schedule, or on every device that joins."""
         made = await jobs.execute(asked.asked(), by=caller)
@@ -44,7 +56,7 @@ def _add_orders(router: APIRouter, jobs: JobService) -> None:
             return {"job": job, "message": "the job is scheduled; each round is an execution of its own"}
         return {"job": shown_job(made), "message": f"the job is for {made.summary.total} device(s)"}
 
-    @router.post("/jobs/preview")
+    @router.post("/jobs/preview", responses=answered(JobPreview))
     async def preview_job(asked: TargetRequest, caller: _Controller) -> dict[str, Any]:
         """How many devices would be selected now, and a few of them."""
         total, sample = await jobs.preview(
@@ -56,7 +68,7 @@ def _add_orders(router: APIRouter, jobs: JobService) -> None:
 
 
 def _add_executions(router: APIRouter, jobs: JobService) -> None:
-    @router.get("/jobs/executions")
+    @router.get("/jobs/executions", responses=answered(JobExecutions))
     async def list_jobs(
         caller: _Reader,
         status: JobStatus | None = None,
@@ -87,19 +99,19 @@ def _add_executions(router: APIRouter, jobs: JobService) -> None:
             "next_cursor": write_cursor(last.created_at, last.id) if last else None,
         }
 
-    @router.get("/jobs/executions/{job_id}")
+    @router.get("/jobs/executions/{job_id}", responses=answered(JobWithDevices))
     async def find_job(job_id: UUID, caller: _Reader) -> dict[str, Any]:
         """A job, and how it stands on its first devices; their outputs by the first 1,000 characters."""
         job = await jobs.find(job_id, by=caller)
         parts = await jobs.parts(job_id, by=caller)
         return {"job": shown_job(job), "device_statuses": [shown_part(one) for one in parts]}
 
-    @router.post("/jobs/executions/{job_id}/cancel")
+    @router.post("/jobs/executions/{job_id}/cancel", responses=answered(JobCanceled))
     async def cancel_job(job_id: UUID, caller: _Controller) -> dict[str, Any]:
         """End a job on every device that is not done with it."""
         return {"job": shown_job(await jobs.cancel(job_id, by=caller)), "message": "the job is cancelled"}
 
-    @router.delete("/jobs/{job_id}")
+    @router.delete("/jobs/{job_id}", responses=answered(JobMessage))
     async def delete_job(job_id: UUID, caller: _Deleter) -> dict[str, str]:
         """Remove a job that is over."""
         await jobs.remove(job_id, by=caller)
@@ -109,7 +121,7 @@ def _add_executions(router: APIRouter, jobs: JobService) -> None:
 
 
 def _add_parts(router: APIRouter, jobs: JobService) -> None:
-    @router.get("/jobs/executions/{job_id}/devices")
+    @router.get("/jobs/executions/{job_id}/devices", responses=answered(JobDevices))
     async def list_job_devices(
         job_id: UUID,
         caller: _Reader,
@@ -123,17 +135,17 @@ def _add_parts(router: APIRouter, jobs: JobService) -> None:
         last = str(parts[limit - 1].device_uuid) if len(parts) > limit else None
         return {"device_statuses": [shown_part(one) for one in parts[:limit]], "next_after": last}
 
-    @router.get("/jobs/executions/{job_id}/devices/{uuid}")
+    @router.get("/jobs/executions/{job_id}/devices/{uuid}", responses=answered(JobDevice))
     async def find_job_device(job_id: UUID, uuid: UUID, caller: _Reader) -> dict[str, Any]:
         """How a job stands on one device, with all of its output that is kept."""
         return {"device_status": shown_part(await jobs.part(job_id, uuid, by=caller))}
 
-    @router.post("/jobs/executions/{job_id}/devices/{uuid}/cancel")
+    @router.post("/jobs/executions/{job_id}/devices/{uuid}/cancel", responses=answered(JobDevice))
     async def cancel_job_device(job_id: UUID, uuid: UUID, caller: _Controller) -> dict[str, Any]:
         """End a job on one device."""
         return {"device_status": shown_part(await jobs.cancel_part(job_id, uuid, by=caller))}
 
-    @router.get("/devices/{uuid}/jobs")
+    @router.get("/devices/{uuid}/jobs", responses=answered(DeviceJobs))
     async def list_device_jobs(
         uuid: UUID,
         caller: _Reader,
