@@ -19,7 +19,7 @@ from iotistic.simulation.f2.credentials import CredentialStore
 from iotistic.simulation.f2.enrolment import Authority, enrol
 from iotistic.simulation.f2.fleet import Fleet, FleetPlan, controller_mac
 
-CONTROLLERS = 100
+CONTROLLERS = 40
 MACS = [controller_mac(number) for number in range(CONTROLLERS)]
 ROUNDS_AWAY = 6
 FEWEST_EACH = 48

@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 from installation_process import Up, command_environment, eventually, processes_of, run_command, started
 
@@ -44,7 +45,7 @@ def running():
 
 @dataclass
 class Lives:
-    """Three lives of one installation: with two workers to SIGINT, with one to SIGTERM, with one to kill -9."""
+    """Three lives of one installation: with two workers to SIGINT, with one to kill -9, with one to SIGTERM."""
 
     home: Path
     first: Up
@@ -69,14 +70,12 @@ def lives():
         with started(home, "--workers", "2") as first:
             ended(first, signal.SIGINT)
         with started(home, API_PORT="", PKI_PORT="", MQTT_PORT="") as second:
-            ended(second, signal.SIGTERM)
-        with started(home, API_PORT="", PKI_PORT="", MQTT_PORT="") as third:
-            third.process.kill()
-            third.process.wait(10)
+            second.process.kill()
+            second.process.wait(10)
             eventually(lambda: not processes_of(home), what="no process is left")
-            status = third.run("status")
-        with started(home, API_PORT="", PKI_PORT="", MQTT_PORT="") as last:
-            third.ready["token"] = last.ready["token"]
+            status = second.run("status")
+        with started(home, API_PORT="", PKI_PORT="", MQTT_PORT="") as third:
+            ended(third, signal.SIGTERM)
         yield Lives(home, first, second, third, codes, left, status, endpoints)
 
 
@@ -149,7 +148,16 @@ def test_a_child_that_is_killed_is_started_again(running, victim):
         lambda: any(victim in line and pid != before for pid, line in running.children().items()),
         what=f"{victim} runs again",
     )
+    urls = json.loads((running.home / "run" / "endpoints.json").read_text())["health"].values()
+    eventually(lambda: all(is_ready(url) for url in urls), within_s=60, what="all are ready again")
     eventually(lambda: running.run("status").returncode == 0, within_s=60, what="all are healthy again")
+
+
+def is_ready(url):
+    try:
+        return httpx2.get(url, verify=False).is_success
+    except httpx2.HTTPError:
+        return False
 
 
 def test_a_setting_that_makes_no_sense_is_refused_by_name_before_anything_starts(home):
