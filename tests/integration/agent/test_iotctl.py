@@ -17,17 +17,38 @@ SETTLED_WITHIN_S = 30
 
 @pytest.fixture
 def agent(tmp_path, monkeypatch):
-    monkeypatch.setenv("IOTISTIC_HOME", str(tmp_path))
-    monkeypatch.delenv("API_KEY", raising=False)
     with agent_process(tmp_path / "agent") as running:
-        monkeypatch.setenv("DEVICE_API_URL", running.url)
+        speak_to(running, tmp_path, monkeypatch)
         yield running
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    """An agent that tests only look at."""
+    with agent_process(tmp_path_factory.mktemp("untouched") / "agent") as running:
+        yield running
+
+
+def speak_to(agent, home, monkeypatch):
+    monkeypatch.setenv("IOTISTIC_HOME", str(home))
+    monkeypatch.delenv("API_KEY", raising=False)
+    monkeypatch.setenv("DEVICE_API_URL", agent.url)
 
 
 @pytest.fixture
 def ctl(agent, capsys):
     """Run a verb; return its code, output and errors."""
+    return verbs(capsys)
 
+
+@pytest.fixture
+def look(untouched, tmp_path, monkeypatch, capsys):
+    """Run a verb that changes nothing."""
+    speak_to(untouched, tmp_path, monkeypatch)
+    return verbs(capsys)
+
+
+def verbs(capsys):
     def run(*arguments):
         with pytest.raises(SystemExit) as ended:
             main(list(arguments))
@@ -52,9 +73,9 @@ RUNNING = {"web": "running", "db": "running", "cache": "running"}
 STOPPED = dict.fromkeys(RUNNING, "exited")
 
 
-def test_status_says_how_the_device_is(ctl):
-    code, out, _ = ctl("status")
-    found = as_json(ctl("status", "--json"))
+def test_status_says_how_the_device_is(look):
+    code, out, _ = look("status")
+    found = as_json(look("status", "--json"))
 
     assert code == 0
     assert re.search(r"agent +1\.2\.3", out)
@@ -62,9 +83,9 @@ def test_status_says_how_the_device_is(ctl):
 
 
 @pytest.mark.parametrize("verb", ["diagnostics", "diag"])
-def test_diagnostics_show_every_part(ctl, verb):
-    code, out, _ = ctl(verb)
-    found = as_json(ctl(verb, "--json"))
+def test_diagnostics_show_every_part(look, verb):
+    code, out, _ = look(verb)
+    found = as_json(look(verb, "--json"))
 
     assert code == 0
     assert "cloud:" in out
@@ -72,22 +93,22 @@ def test_diagnostics_show_every_part(ctl, verb):
     assert found["parts"]["cloud"]["status"] == "online"
 
 
-def test_plan_says_that_nothing_is_to_be_done(ctl):
-    assert ctl("plan")[:2] == (0, "nothing is to be done\n")
+def test_plan_says_that_nothing_is_to_be_done(look):
+    assert look("plan")[:2] == (0, "nothing is to be done\n")
 
 
-def test_version_and_help_are_told_without_an_agent_too(ctl, monkeypatch):
-    found = as_json(ctl("version", "--json"))
+def test_version_and_help_are_told_without_an_agent_too(look, monkeypatch):
+    found = as_json(look("version", "--json"))
     assert found["agent"] == "1.2.3"
     monkeypatch.setenv("DEVICE_API_URL", "http://127.0.0.1:9")
-    assert as_json(ctl("version", "--json"))["agent"] is None
+    assert as_json(look("version", "--json"))["agent"] is None
     for arguments in (("help",), (), ("--help",)):
-        code, out, _ = ctl(*arguments)
+        code, out, _ = look(*arguments)
         assert code == 0
         for verb in ("apps", "config", "deprovision", "diagnostics", "factory-reset", "logs", "plan"):
             assert verb in out
-    assert "--api" in ctl("help", "provision")[1]
-    assert "--force" in ctl("help", "services", "stop")[1]
+    assert "--api" in look("help", "provision")[1]
+    assert "--force" in look("help", "services", "stop")[1]
 
 
 def test_apps_are_listed_shown_stopped_started_restarted_and_purged(ctl):
@@ -151,7 +172,7 @@ def test_logs_are_shown_of_everything_and_of_one_service(ctl):
 @pytest.mark.parametrize(
     "arguments", [("logs", "-f", "-n", "2"), ("services", "logs", "web", "--follow", "--json")]
 )
-def test_logs_are_followed_until_they_are_interrupted(ctl, arguments):
+def test_logs_are_followed_until_they_are_interrupted(look, arguments):
     process = subprocess.Popen(
         [sys.executable, "-m", "iotistic.entrypoints.iotctl", *arguments],
         stdout=subprocess.PIPE,
@@ -266,8 +287,8 @@ def test_without_an_agent_it_says_where_it_looked_and_what_to_do(monkeypatch, tm
         (["services", "info", "web", "--app", "nothing"], 4),
     ],
 )
-def test_what_cannot_be_understood_or_is_not_there_has_its_code(ctl, arguments, code):
-    found, out, err = ctl(*arguments)
+def test_what_cannot_be_understood_or_is_not_there_has_its_code(look, arguments, code):
+    found, out, err = look(*arguments)
 
     assert (found, out) == (code, "")
     assert err.startswith("error: ")
