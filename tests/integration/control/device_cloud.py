@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx2
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from described_answers import answers_as_described
 from fastapi import Depends
 from pydantic import SecretStr
 
@@ -147,7 +148,10 @@ def build(
 async def served(cloud: Cloud):
     async with await serve(cloud.app, host="127.0.0.1", port=0) as server:
         cloud.url = f"http://127.0.0.1:{server.port}{BASE}"
-        async with httpx2.AsyncClient(verify=False, base_url=cloud.url, timeout=30) as client:
+        hooks = {"response": [answers_as_described(cloud.app)]}
+        async with httpx2.AsyncClient(
+            verify=False, base_url=cloud.url, timeout=30, event_hooks=hooks
+        ) as client:
             cloud.client = client
             yield cloud
 

@@ -207,7 +207,7 @@ class JobDevice:
 async def served(cloud):
     async with await serve(cloud.app, host="127.0.0.1", port=0) as server:
         cloud.url = f"http://127.0.0.1:{server.port}{BASE}"
-        hooks = {"response": [answers_as_described(cloud.app, "jobs")]}
+        hooks = {"response": [answers_as_described(cloud.app)]}
         async with httpx2.AsyncClient(
             verify=False, base_url=cloud.url, timeout=30, event_hooks=hooks
         ) as client:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from iotistic.kernel.web.describing import Answer
+from iotistic.kernel.web.describing import Absent, Answer
 
 
 class DeviceKey(Answer):
@@ -14,10 +14,8 @@ class DeviceKey(Answer):
 
     created_at: datetime
     is_newest: bool
-    expires_at: datetime = Field(
-        default=..., description="Until when the device can count on it; absent for one without an end."
-    )
-    valid_until: datetime = Field(default=..., description="When it is refused; absent for the newest.")
+    expires_at: datetime | Absent = Field(None, description="Until when the device can count on it.")
+    valid_until: datetime | Absent = Field(None, description="When it is refused; not there for the newest.")
 
 
 class DeviceKeyStatus(Answer):

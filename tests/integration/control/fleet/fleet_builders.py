@@ -209,7 +209,7 @@ def build(pool, **settings) -> Fleet:
 async def served(fleet: Fleet):
     async with await serve(fleet.app, host="127.0.0.1", port=0) as server:
         fleet.url = f"http://127.0.0.1:{server.port}{BASE}"
-        hooks = {"response": [answers_as_described(fleet.app, "fleet")]}
+        hooks = {"response": [answers_as_described(fleet.app)]}
         async with httpx2.AsyncClient(
             verify=False, base_url=fleet.url, timeout=60, event_hooks=hooks
         ) as client:
