@@ -9,6 +9,7 @@ from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.alerts.backtest import Backtest
 from iotistic.control.alerts.conditions import RuleSpec, Severity
+from iotistic.control.alerts.legacy_answers import AlertCounts
 from iotistic.control.alerts.legacy_routes import legacy_alert_router
 from iotistic.control.alerts.paging import read_cursor, write_cursor
 from iotistic.control.alerts.schemas import (
@@ -23,6 +24,7 @@ from iotistic.control.alerts.schemas import (
 from iotistic.control.alerts.service import AlertService, RuleService
 from iotistic.control.alerts.target_routes import alert_target_router
 from iotistic.control.alerts.targets import TargetService
+from iotistic.kernel.web.describing import answered
 
 _reads = [requires(Permission.DATA_READ)]
 _Reader = Annotated[Caller, requires(Permission.DATA_READ)]
@@ -127,7 +129,7 @@ def _add_alerts(router: APIRouter, alerts: AlertService) -> None:
         following = write_cursor(found[-1].created_at, found[-1].id) if len(found) == limit else None
         return AlertPage(items=[AlertRow.of(one) for one in found], next=following)
 
-    @router.get("/stats", operation_id="count_alerts")
+    @router.get("/stats", operation_id="count_alerts", responses=answered(AlertCounts))
     async def stats(caller: _Reader) -> dict[str, dict[str, int]]:
         """Counts by state and severity; of those resolved, the last week's."""
         return await alerts.stats(caller.scope)

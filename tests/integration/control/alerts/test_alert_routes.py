@@ -7,6 +7,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from alert_builders import SECOND, too_hot
+from described_answers import answers_as_described
 
 from iotistic.control.access.addresses import ClientAddresses, ProxySettings
 from iotistic.control.access.model import Role, UserPrincipal
@@ -43,10 +44,15 @@ def app_of(hall):
 
 @pytest.fixture
 async def client(hall):
+    app = app_of(hall)
+    hooks = {"response": [answers_as_described(app)]}
     async with (
-        await serve(app_of(hall), host="127.0.0.1", port=0) as server,
+        await serve(app, host="127.0.0.1", port=0) as server,
         httpx2.AsyncClient(
-            verify=False, base_url=f"http://127.0.0.1:{server.port}/api/v1", timeout=60
+            verify=False,
+            base_url=f"http://127.0.0.1:{server.port}/api/v1",
+            timeout=60,
+            event_hooks=hooks,
         ) as client,
     ):
         yield client
