@@ -15,12 +15,15 @@ from iotistic.contracts.provisioning.fields import parse_uuid
 from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.devices.detail import detail
+from iotistic.control.devices.fleet_answers import DeviceWithStates
 from iotistic.control.devices.fleet_schemas import Named, Shape
 from iotistic.control.devices.visible import visible
 from iotistic.control.provisioning.announcing import Announcing
+from iotistic.control.provisioning.key_answers import DeviceRevoked
 from iotistic.control.provisioning.model import UNNAMED_FLEET
 from iotistic.control.provisioning.revoking import EmergencyRevocation
 from iotistic.kernel.postgres.pool import database_errors
+from iotistic.kernel.web.describing import answered
 
 _MAC = r"^$|^([0-9A-Fa-f]{2}[:.-]?){5}[0-9A-Fa-f]{2}$"
 
@@ -49,7 +52,7 @@ def arrival_router(pool: asyncpg.Pool, announcing: Announcing, revocation: Emerg
     """Return the routes."""
     router = APIRouter(tags=["devices"])
 
-    @router.post("/devices", status_code=201)
+    @router.post("/devices", status_code=201, responses=answered(DeviceWithStates, status=201))
     async def announce_device(
         caller: Annotated[Caller, requires(Permission.DEVICE_WRITE)], asked: AnnounceRequest
     ) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def arrival_router(pool: asyncpg.Pool, announcing: Announcing, revocation: Emerg
         with database_errors():
             return await detail(pool, uuid)
 
-    @router.post("/admin/device/{uuid}/emergency-revoke")
+    @router.post("/admin/device/{uuid}/emergency-revoke", responses=answered(DeviceRevoked))
     async def emergency_revoke(
         caller: Annotated[Caller, requires(Permission.DEVICE_DELETE)], uuid: str, asked: RevokeRequest
     ) -> dict[str, Any]:

@@ -11,9 +11,15 @@ from starlette.requests import Request
 
 from iotistic.contracts.provisioning.fields import write_time
 from iotistic.control.devices.wire import DeviceRoute
+from iotistic.control.provisioning.key_answers import (
+    NewProvisioningKey,
+    ProvisioningKeyList,
+    ProvisioningKeyRevoked,
+)
 from iotistic.control.provisioning.keys import ProvisioningKeys
 from iotistic.control.provisioning.model import ProvisioningKey
 from iotistic.kernel.errors import Invalid
+from iotistic.kernel.web.describing import answered
 
 _MOST_DAYS = 3650
 _DEFAULT_DEVICES, _DEFAULT_DAYS = 100, 365
@@ -80,7 +86,9 @@ def provisioning_key_router(
     """Return the routes; `read` and `write` (`Depends(rule)`) say what they need of a caller, `who` names him in the records."""
     router = APIRouter(prefix="/provisioning-keys", tags=["provisioning keys"], route_class=DeviceRoute)
 
-    @router.post("", status_code=201, dependencies=[write])
+    @router.post(
+        "", status_code=201, dependencies=[write], responses=answered(NewProvisioningKey, status=201)
+    )
     async def create(request: Request, asked: NewKeyRequest) -> dict[str, Any]:
         """Make a key; it is in this answer and nowhere else."""
         plain, key = await keys.create(
@@ -92,7 +100,9 @@ def provisioning_key_router(
         )
         return _created(plain, key)
 
-    @router.post("/generate", status_code=201, dependencies=[write])
+    @router.post(
+        "/generate", status_code=201, dependencies=[write], responses=answered(NewProvisioningKey, status=201)
+    )
     async def generate(request: Request, asked: GenerateRequest) -> dict[str, Any]:
         """Make a key for one device, good for 30 days."""
         if asked.previous_key_id is not None:
@@ -102,7 +112,7 @@ def provisioning_key_router(
         )
         return _created(plain, key)
 
-    @router.get("", dependencies=[read])
+    @router.get("", dependencies=[read], responses=answered(ProvisioningKeyList))
     async def listed(
         fleet_id: Annotated[str | None, Query(alias="fleetId", max_length=255)] = None,
     ) -> dict[str, Any]:
@@ -110,7 +120,7 @@ def provisioning_key_router(
         found = await keys.list(fleet_id)
         return {"fleet_id": fleet_id, "count": len(found), "keys": [_shown(key) for key in found]}
 
-    @router.delete("/{key_id}", dependencies=[write])
+    @router.delete("/{key_id}", dependencies=[write], responses=answered(ProvisioningKeyRevoked))
     async def revoke(
         request: Request, key_id: str, asked: Annotated[RevokeRequest | None, Body()] = None
     ) -> dict[str, Any]:

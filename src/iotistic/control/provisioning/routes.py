@@ -31,6 +31,14 @@ from iotistic.control.provisioning.attempts import (
     RETOLD,
     Attempts,
 )
+from iotistic.control.provisioning.door_answers import (
+    DeployedRegistration,
+    DeviceCertificate,
+    DeviceChallenge,
+    EnvelopeKey,
+    KeysProven,
+    Registration,
+)
 from iotistic.control.provisioning.envelope_keys import EnvelopeKeys
 from iotistic.control.provisioning.model import KeyUnknown
 from iotistic.control.provisioning.proving import Proving
@@ -38,6 +46,7 @@ from iotistic.control.provisioning.registration import Registrar
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.web.attempts import caller_address
 from iotistic.kernel.web.auth import Public
+from iotistic.kernel.web.describing import answered
 
 T = TypeVar("T")
 
@@ -87,7 +96,11 @@ def provisioning_router(doors: Doors) -> APIRouter:
     router = APIRouter(tags=["provisioning"], route_class=DeviceRoute)
     with_key = CheckedInside("a provisioning key")
 
-    @router.post(requests.KEY_EXCHANGE_V2, dependencies=[Depends(Public("a public key"))])
+    @router.post(
+        requests.KEY_EXCHANGE_V2,
+        dependencies=[Depends(Public("a public key"))],
+        responses=answered(EnvelopeKey),
+    )
     async def cloud_key(request: Request) -> dict[str, Any]:
         """The cloud's public key, which a registration is sealed for.
 
@@ -102,7 +115,7 @@ def provisioning_router(doors: Doors) -> APIRouter:
         told = doors.envelope_keys.told.write()
         return {"success": True, **told} if is_second else told
 
-    @router.post(requests.REGISTER_V2, dependencies=[Depends(with_key)])
+    @router.post(requests.REGISTER_V2, dependencies=[Depends(with_key)], responses=answered(Registration))
     async def register_sealed(request: Request) -> dict[str, Any]:
         """Take in the device whose registration the envelope holds."""
 
@@ -112,7 +125,9 @@ def provisioning_router(doors: Doors) -> APIRouter:
 
         return doors.offer.v2(await doors.watched(REGISTER, request, None, act()))
 
-    @router.post(requests.REGISTER, dependencies=[Depends(with_key)])
+    @router.post(
+        requests.REGISTER, dependencies=[Depends(with_key)], responses=answered(DeployedRegistration)
+    )
     async def register_open(request: Request) -> dict[str, Any]:
         """Take in a device as agents in use ask for it; the provisioning key is the bearer token."""
 
@@ -135,14 +150,14 @@ def proving_router(doors: Doors) -> APIRouter:
     with_key = CheckedInside("the device's API key, and its signature")
     own = OwnDevice(doors.device_service)
 
-    @router.post("/device/{uuid}/challenge")
+    @router.post("/device/{uuid}/challenge", responses=answered(DeviceChallenge))
     async def challenge(request: Request, uuid: Annotated[str, Depends(anybody)]) -> dict[str, str]:
         """Something to sign; one for a device at a time."""
         asked_by, api_key = _name(request), request.headers.get(requests.AGENT_KEY_HEADER, "")
         act = doors.proving.challenge(uuid, asked_by, api_key)
         return answers.write_challenge(await doors.watched(CHALLENGE, request, uuid, act))
 
-    @router.post("/device/{uuid}/key-exchange")
+    @router.post("/device/{uuid}/key-exchange", responses=answered(KeysProven))
     async def key_exchange(request: Request, uuid: Annotated[str, Depends(with_key)]) -> dict[str, Any]:
         """The device shows that it has the keys that it registered."""
 
@@ -160,7 +175,7 @@ def proving_router(doors: Doors) -> APIRouter:
 
         return await doors.watched(KEY_EXCHANGE, request, uuid, act())
 
-    @router.post("/device/{uuid}/certificate")
+    @router.post("/device/{uuid}/certificate", responses=answered(DeviceCertificate))
     async def certificate(request: Request, uuid: Annotated[str, Depends(own)]) -> dict[str, str]:
         """A certificate for the key of a signing request."""
         csr = certificates.read_certificate_request(await read_json(request, most=_MOST_BODY))
