@@ -131,7 +131,8 @@ async def test_a_redis_that_is_away_lets_nobody_guess_on():
     assert Counter(type(outcome) for outcome in outcomes) == {type(None): 5, TooManyLogins: 3}
 
 
-async def test_other_requests_go_on_while_twenty_people_log_in(desk):
+async def test_other_requests_go_on_while_twenty_people_log_in(costly_desk):
+    desk = costly_desk
     users = [await desk.user() for _ in range(20)]
     someone = await desk.logged_in()
     logins = asyncio.gather(*(desk.login(user.username) for user in users))

@@ -60,7 +60,8 @@ async def test_a_bcrypt_hash_of_an_old_account_is_replaced_at_login(desk, prefix
     assert kept.startswith("$argon2id$")
 
 
-async def test_a_cheap_hash_is_replaced_by_a_dear_one_at_login(desk):
+async def test_a_cheap_hash_is_replaced_by_a_dear_one_at_login(costly_desk):
+    desk = costly_desk
     user = await desk.user()
 
     await desk.login(user.username)
