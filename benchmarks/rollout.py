@@ -66,6 +66,7 @@ async def _measure(folder: Path, count: int, report: Report, *, quick: bool) -> 
         began = time.monotonic()
         await site.until("agents registered and reporting", "SELECT count(*) FROM device_states", count)
         report.add(f"{count:,} agents, registered and reporting", time.monotonic() - began, "s")
+        report.add("niceness of the agents' process", site.niceness, "")
         await site.until_linked()
         report.add("agents connected to the broker", site.online, "agents", goal=at_least(site.links))
         await _deploy_first(site, report)

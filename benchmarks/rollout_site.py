@@ -83,6 +83,11 @@ class Site:
         """How many are."""
         return newest(self.folder / COUNTS).get("online", 0)
 
+    @property
+    def niceness(self) -> int:
+        """How long the agents' process waits for the processor, beside others; 0 is usual, less is sooner."""
+        return os.getpriority(os.PRIO_PROCESS, self.fleet.pid) if self.fleet is not None else 0
+
     def is_linked(self, part: Mapping[str, Any]) -> bool:
         """Say whether the device of a part is connected to the broker."""
         return int(part["deviceName"].rsplit("-")[-1]) % self.linked == 0
