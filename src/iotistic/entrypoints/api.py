@@ -68,7 +68,8 @@ from iotistic.telemetry.registry.service import RegistryService
 
 log = structlog.get_logger()
 
-BASE = "/api/v1"
+_ROOT, _RELEASE = "/api", "/v1"
+BASE = f"{_ROOT}{_RELEASE}"
 PREFIX = f"{BASE}/telemetry"
 _LOOPBACK = "127.0.0.1"
 _PUBACK_WITHIN_S = 10.0
@@ -194,7 +195,7 @@ def create_api_app(
 
 def add_control(app: FastAPI, control: ControlPlane) -> None:
     """Add every route of the control plane. Raises RouteUndeclared for one that does not say what it needs."""
-    app.include_router(control_router(control, base=BASE), prefix=BASE)
+    app.include_router(control_router(control, base=_ROOT, below=_RELEASE), prefix=_ROOT)
     app.include_router(control.broker.asking_router())
     exemplify(app, body_examples)
     note_origins(app, control.accounts.addresses)

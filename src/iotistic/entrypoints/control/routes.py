@@ -74,9 +74,9 @@ def body_examples() -> Mapping[str, object]:
     return json.loads((files(__package__ or "") / "examples.json").read_text(encoding="utf-8"))
 
 
-def control_router(control: ControlPlane, *, base: str) -> APIRouter:
-    """Return the routes, to be included below `base`. Raises EnvelopeKeyUnusable."""
-    words = Words(base)
+def control_router(control: ControlPlane, *, base: str, below: str) -> APIRouter:
+    """Return the routes: they begin with `below`, and are to be included in `base`. Raises EnvelopeKeyUnusable."""
+    words = Words(base + below)
     parts: tuple[Callable[[ControlPlane], Iterator[APIRouter]], ...] = (
         _people,
         _arrival,
@@ -84,7 +84,8 @@ def control_router(control: ControlPlane, *, base: str) -> APIRouter:
         _fleet,
         _records,
     )
-    return Branch(words, *(Branch(words, router) for part in parts for router in part(control)))
+    branches = (Branch(words, router) for part in parts for router in part(control))
+    return Branch(words, *branches, below=below)
 
 
 def _people(control: ControlPlane) -> Iterator[APIRouter]:

@@ -50,13 +50,19 @@ class Words:
 
 
 class Branch(APIRouter):
-    """Routers that get no further routes, as one among others that share `words`."""
+    """Routers that get no further routes, as one among others that share `words`.
 
-    def __init__(self, words: Words, *routers: APIRouter) -> None:
+    `below` is the end of the prefix that they are included with; whoever includes the branch adds the rest. Where an
+    inclusion has none, the framework makes every route below to see that no path is empty, and makes it again to serve.
+    """
+
+    def __init__(self, words: Words, *routers: APIRouter, below: str = "") -> None:
         super().__init__()
         for router in routers:
-            self.include_router(router)
-        words.learn(self.routes)
+            self.include_router(router, prefix=below)
+            if not isinstance(router, Branch):  # which has taught them
+                # Not as they are below this one: the framework would make all of them anew to say so.
+                words.learn(router.routes)
         self._words = words
         self._nothing_for: set[_Shape] = set()
 
