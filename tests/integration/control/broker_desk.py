@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import httpx2
+from described_answers import answers_as_described
 from device_cloud import Device, build
 from pydantic import SecretStr
 
@@ -112,6 +113,7 @@ async def running_desk(pool, cloud=None, **settings):
         await serve(app, host="127.0.0.1", port=0) as server,
         httpx2.AsyncClient(verify=False, base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client,
     ):
+        client.event_hooks = {"response": [answers_as_described(app)]}
         yield RunningDesk(pool, desk, app, client, published, cloud or build(pool), tasks)
     for loop in desk.loops:
         loop.stop()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import httpx2
-from described_answers import answers_as_described
 
 from iotistic.control.access.addresses import ClientAddresses
 from iotistic.control.access.model import ROLE_PERMISSIONS, ApiKeyPrincipal, Role
@@ -209,9 +208,6 @@ def build(pool, **settings) -> Fleet:
 async def served(fleet: Fleet):
     async with await serve(fleet.app, host="127.0.0.1", port=0) as server:
         fleet.url = f"http://127.0.0.1:{server.port}{BASE}"
-        hooks = {"response": [answers_as_described(fleet.app)]}
-        async with httpx2.AsyncClient(
-            verify=False, base_url=fleet.url, timeout=60, event_hooks=hooks
-        ) as client:
+        async with httpx2.AsyncClient(verify=False, base_url=fleet.url, timeout=60) as client:
             fleet.client = client
             yield fleet
