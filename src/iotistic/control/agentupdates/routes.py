@@ -8,7 +8,7 @@ PATCH  /device/{uuid}/agent-update/status     the device says how it goes
 """
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -22,6 +22,7 @@ from iotistic.control.agentupdates.model import AgentUpdate, UpdateStatus
 from iotistic.control.agentupdates.service import AgentUpdates
 from iotistic.control.devices.visible import visible
 from iotistic.control.devices.wire import DeviceRoute, read_json
+from iotistic.kernel.web.describing import Absent, Answer, answered
 
 _Reader = Annotated[Caller, requires(Permission.DEVICE_READ)]
 _Controller = Annotated[Caller, requires(Permission.DEVICE_CONTROL)]
@@ -88,6 +89,29 @@ class UpdateStanding(BaseModel):
         )
 
 
+class AgentUpdateHistory(Answer):
+    """Updates of a device's agent, the newest first."""
+
+    items: list[UpdateStanding]
+
+
+class AgentUpdateOrder(Answer):
+    """What a device is to do; what there is nothing to say about is left out."""
+
+    action: Literal["update"]
+    version: str
+    scheduled_time: datetime | Absent = None
+    force: bool
+    timestamp: datetime | Absent = Field(None, description="When it was ordered.")
+    update_id: UUID | Absent = None
+
+
+class AgentUpdateHeard(Answer):
+    """How an update stands after a report."""
+
+    status: UpdateStatus
+
+
 def agent_update_router(updates: AgentUpdates) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["agent updates"], route_class=DeviceRoute)
@@ -112,7 +136,11 @@ def _add_ordering(router: APIRouter, updates: AgentUpdates) -> None:
         visible(caller, str(uuid))
         return UpdateStanding.of(await updates.cancel(uuid, by=caller))
 
-    @router.get("/devices/{uuid}/agent-updates", operation_id="list_agent_updates")
+    @router.get(
+        "/devices/{uuid}/agent-updates",
+        operation_id="list_agent_updates",
+        responses=answered(AgentUpdateHistory),
+    )
     async def listed(
         uuid: UUID, caller: _Reader, limit: Annotated[int, Query(ge=1, le=500)] = 50
     ) -> dict[str, list[UpdateStanding]]:
@@ -126,12 +154,12 @@ def _add_ordering(router: APIRouter, updates: AgentUpdates) -> None:
 def _asking(updates: AgentUpdates) -> APIRouter:
     router = APIRouter(prefix="/device/{uuid}/agent-update", route_class=DeviceRoute)
 
-    @router.get("", operation_id="get_agent_update")
+    @router.get("", operation_id="get_agent_update", responses=answered(AgentUpdateOrder))
     async def waiting(device: _Device) -> dict[str, Any]:
         """What the device is to do: {action, version, scheduled_time, force, timestamp, update_id}."""
         return (await updates.waiting(device.device_uuid)).order().as_fields()
 
-    @router.patch("/status", operation_id="report_agent_update")
+    @router.patch("/status", operation_id="report_agent_update", responses=answered(AgentUpdateHeard))
     async def report(request: Request, device: _Device) -> dict[str, Any]:
         """Note how an update goes."""
         status = await updates.heard(device.device_uuid, await read_json(request, most=_MOST_REPORT))

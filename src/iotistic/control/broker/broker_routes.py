@@ -10,6 +10,7 @@ from iotistic.control.access.model import Caller, Permission
 from iotistic.control.access.rules import requires
 from iotistic.control.broker.brokers import BrokerRow, BrokerService
 from iotistic.control.broker.trying import BrokerTrials, Stage, Trial
+from iotistic.kernel.web.describing import Answer, answered
 
 _Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 _Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:\-\[\]]{1,253}$")]
@@ -49,6 +50,14 @@ class BrokerShown(_Shape):
     def of(cls, broker: BrokerRow) -> "BrokerShown":
         """Show a configuration."""
         return cls.model_validate(broker, from_attributes=True)
+
+
+class BrokersSummary(Answer):
+    """How many configurations there are, how many of them over TLS, and which is the default."""
+
+    total: int
+    with_tls: int
+    default: BrokerShown | None
 
 
 class BrokerRequest(_Shape):
@@ -110,7 +119,7 @@ def mqtt_broker_router(brokers: BrokerService, trials: BrokerTrials | None = Non
         """Every configuration, by name."""
         return [BrokerShown.of(one) for one in await brokers.list_all()]
 
-    @router.get("/summary", dependencies=[_Reader])
+    @router.get("/summary", dependencies=[_Reader], responses=answered(BrokersSummary))
     async def summarise_mqtt_brokers() -> dict[str, Any]:
         """How many there are, and which is the default."""
         found = await brokers.list_all()

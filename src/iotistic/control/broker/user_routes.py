@@ -20,12 +20,19 @@ from iotistic.control.broker.user_schemas import (
     MqttUserRow,
     NewMqttUserResponse,
 )
+from iotistic.kernel.web.describing import Answer, answered
 
 _MOST_ID = 2**63 - 1
 _Id = Annotated[int, Path(ge=1, le=_MOST_ID)]
 _READER = requires(Permission.MQTT_USER_READ)
 _Writer = Annotated[UserPrincipal, signed_in(Permission.MQTT_USER_WRITE)]
 _Manager = Annotated[Caller, requires(Permission.MQTT_ACL_MANAGE)]
+
+
+class MqttGone(Answer):
+    """That a user or a rule of the broker is removed."""
+
+    message: str
 
 
 def mqtt_user_router(users: MqttUserService) -> APIRouter:
@@ -59,7 +66,7 @@ def mqtt_user_router(users: MqttUserService) -> APIRouter:
         """Change what the body names; connections end when the broker takes it over."""
         return MqttUserRow.of(await users.change(user_id, asked.changes(), by=caller.name))
 
-    @router.delete("/mqtt-users/{user_id}")
+    @router.delete("/mqtt-users/{user_id}", responses=answered(MqttGone))
     async def delete_mqtt_user(user_id: _Id, caller: _Writer) -> dict[str, str]:
         """Remove a user with its rules."""
         name = await users.remove(user_id, by=caller.name)
@@ -84,7 +91,7 @@ def _acl_router(users: MqttUserService) -> APIRouter:
         """Change what the body names."""
         return AclRow.of(await users.change_acl(acl_id, asked.change(), by=caller.name))
 
-    @router.delete("/mqtt-acls/{acl_id}")
+    @router.delete("/mqtt-acls/{acl_id}", responses=answered(MqttGone))
     async def delete_mqtt_acl(acl_id: _Id, caller: _Manager) -> dict[str, str]:
         """Take a rule away."""
         await users.remove_acl(acl_id, by=caller.name)

@@ -15,9 +15,10 @@ from pydantic.alias_generators import to_camel
 
 from iotistic.control.access.model import Permission, UserPrincipal
 from iotistic.control.access.rules import requires, signed_in
-from iotistic.control.licences.model import Licence, explain
+from iotistic.control.licences.model import Licence, Standing, explain
 from iotistic.control.licences.refreshing import Refresher
 from iotistic.control.licences.service import LicenceService
+from iotistic.kernel.web.describing import Answer, answered
 
 _Owner = Annotated[UserPrincipal, signed_in(Permission.BILLING_MANAGE)]
 
@@ -80,6 +81,14 @@ class LicenceState(_Answer):
         )
 
 
+class LicenceVerdict(Answer):
+    """Whether a licence is in force, and why."""
+
+    valid: bool
+    plan: str
+    standing: Standing
+
+
 class LicenceRequest(BaseModel):
     """A licence to put in force."""
 
@@ -102,7 +111,10 @@ def licence_router(service: LicenceService, refresher: Refresher) -> APIRouter:
         return await shown()
 
     @router.get(
-        "/license/verify", operation_id="verify_license", dependencies=[requires(Permission.SETTINGS_READ)]
+        "/license/verify",
+        operation_id="verify_license",
+        dependencies=[requires(Permission.SETTINGS_READ)],
+        responses=answered(LicenceVerdict),
     )
     async def verify() -> dict[str, Any]:
         """Whether a licence is in force."""

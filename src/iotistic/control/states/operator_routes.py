@@ -26,7 +26,7 @@ from iotistic.control.images.resolving import ImageResolver
 from iotistic.control.images.routes import PinsShape
 from iotistic.control.states.model import Report, Standing, Target
 from iotistic.control.states.service import StateService
-from iotistic.kernel.web.describing import deprecated
+from iotistic.kernel.web.describing import Answer, answered, deprecated
 
 _Writer = Annotated[Caller, requires(Permission.DEVICE_WRITE)]
 _Controller = Annotated[Caller, requires(Permission.DEVICE_CONTROL)]
@@ -123,6 +123,12 @@ class TargetVersion(BaseModel):
         )
 
 
+class TargetVersions(Answer):
+    """The targets that a device had, the newest first."""
+
+    items: list[TargetVersion]
+
+
 class DeployedTarget(TargetVersion):
     """What was deployed; `images` tells what became of tags, when they were looked up."""
 
@@ -181,7 +187,12 @@ def _add_targets(router: APIRouter, states: StateService) -> None:
         empty: dict[str, dict[str, object]] = {"apps": {}, "config": {}}
         return TargetState.of(uuid, await states.set_target(str(uuid), empty, by=caller.name))
 
-    @router.get("/target-state/history", operation_id="list_target_versions", dependencies=_READER)
+    @router.get(
+        "/target-state/history",
+        operation_id="list_target_versions",
+        dependencies=_READER,
+        responses=answered(TargetVersions),
+    )
     async def history(
         uuid: UUID, limit: Annotated[int, Query(ge=1, le=500)] = 50
     ) -> dict[str, list[TargetVersion]]:

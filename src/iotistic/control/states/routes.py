@@ -4,7 +4,7 @@ GET   /device/{uuid}/state     the target, or 304 when the device has it already
 PATCH /device/state            what the device says of itself
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
@@ -16,9 +16,16 @@ from iotistic.control.devices.service import DeviceService
 from iotistic.control.devices.wire import DeviceRoute, read_json
 from iotistic.control.states.model import etags_in, reported_fields, uuid_of_report
 from iotistic.control.states.service import StateService
+from iotistic.kernel.web.describing import Answer, answered
 
 _MOST_REPORT = 2 * 1024 * 1024
 _NOT_MODIFIED = 304
+
+
+class StateReported(Answer):
+    """That a report is noted."""
+
+    status: Literal["ok"]
 
 
 def device_state_router(states: StateService, devices: DeviceService) -> APIRouter:
@@ -38,7 +45,7 @@ def device_state_router(states: StateService, devices: DeviceService) -> APIRout
         headers = {"ETag": answer.etag, "X-Content-Length": str(len(content))}
         return Response(content, media_type="application/json", headers=headers)
 
-    @router.patch("/device/state", dependencies=[Depends(in_body)])
+    @router.patch("/device/state", dependencies=[Depends(in_body)], responses=answered(StateReported))
     async def report(request: Request) -> dict[str, str]:
         """Note what changed on a device; fields that are not mentioned keep their values."""
         api_key = presented_key(request)

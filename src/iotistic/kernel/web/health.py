@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from iotistic.kernel.errors import IotisticError, Unavailable
 from iotistic.kernel.web.auth import Public
+from iotistic.kernel.web.describing import Answer, answered
 
 Check = Callable[[], Awaitable[object]]
 """Raises when the thing it looks at is not usable, Degraded when that stops nobody; what it returns is ignored."""
@@ -69,13 +70,19 @@ class Readiness:
         return "ok"
 
 
+class Alive(Answer):
+    """That the process turns."""
+
+    live: bool
+
+
 def health_router(readiness: Readiness) -> APIRouter:
     """Return the routes `/health/live` and `/health/ready`."""
     router = APIRouter(
         prefix="/health", tags=["health"], dependencies=[Depends(Public("supervisors ask without a token"))]
     )
 
-    @router.get("/live")
+    @router.get("/live", responses=answered(Alive))
     async def live() -> dict[str, bool]:
         """Whether the process turns at all; restart it when this does not answer."""
         return {"live": True}
