@@ -189,6 +189,7 @@ async def test_templates_and_handlers_make_jobs(cloud):
     listed = (await cloud.ask("GET", "/jobs/templates?is_active=false&category=care", role="viewer")).json()
     removed = await cloud.ask("DELETE", path)
     other = await cloud.ask("PATCH", f"/jobs/handlers/{kept['id']}", {"default_args": []})
+    handlers = (await cloud.ask("GET", "/jobs/handlers", role="viewer")).json()
     await cloud.ask("DELETE", f"/jobs/handlers/{kept['id']}")
 
     sent = job["job_document"]
@@ -201,6 +202,7 @@ async def test_templates_and_handlers_make_jobs(cloud):
     assert (changed["is_active"], changed["description"], changed["name"]) == (False, "old", "Clean up")
     assert code_of(off) == (409, "job.template_inactive")
     assert [one["id"] for one in listed["templates"]] == [made["id"]]
+    assert handlers == {"handlers": [other.json()["handler"]], "next_after": None}
     assert removed.status_code == 200
     assert other.json()["handler"]["default_args"] == []
     assert code_of(await cloud.ask("GET", path)) == (404, "job.template_unknown")

@@ -6,6 +6,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from account_builders import JWT_SECRET, Desk, cheap_passwords
+from described_answers import answers_as_described
 from pydantic import SecretStr
 from test_route_permissions import (
     A_DEVICE,
@@ -184,6 +185,7 @@ async def test_the_operators_token_opens_everything_but_what_is_for_people_and_d
     async def operator(_desk):
         return {"Authorization": f"Bearer {OPERATOR}"}
 
+    desk.client.event_hooks = {"response": [answers_as_described(desk.app)]}
     await check(desk, operator, met, uuid)
 
 

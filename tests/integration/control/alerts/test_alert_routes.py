@@ -217,11 +217,13 @@ async def test_rules_of_the_earlier_system_are_made_changed_and_removed(client):
     changed = await client.put(path, json={"threshold": 5, "is_enabled": False}, headers=ADMIN)
     new_form = await client.get(path.replace("alert-rules", "rules"), headers=VIEWER)
     listed = await client.get("/alerts/alert-rules", headers=VIEWER)
+    found = await client.get(path, headers=VIEWER)
     gone = await client.delete(path, headers=ADMIN)
 
     assert (made.status_code, made.json()["rule"]["threshold"]) == (201, 3)
     assert new_form.json()["condition"]["count"] == 5
-    assert listed.json() == {"rules": [changed.json()["rule"]], "count": 1}
+    assert listed.json() == {"rules": [found.json()["rule"]], "count": 1}
+    assert found.json() == changed.json()
     assert gone.status_code == 200
 
 
@@ -245,11 +247,15 @@ async def test_lesson_9_the_counts_of_alerts_are_not_shadowed_by_a_single_alert(
     path = f"/alerts/alerts/{listed['alerts'][0]['id']}"
     claimed = {"acknowledged_by": "somebody else"}
     taken = (await client.post(f"{path}/acknowledge", json=claimed, headers=OPERATOR)).json()
+    ended = (await client.post(f"{path}/resolve", headers=OPERATOR)).json()
+    found = (await client.get(path, headers=VIEWER)).json()
+    judged = await client.post(f"/alerts/alerts/process/{uuid4()}", headers=OPERATOR)
     unknown = await client.get("/alerts/alerts", params={"status": "odd"}, headers=VIEWER)
 
     assert (counts.status_code, counts.json()["active"], counts.json()["warning"]) == (200, 1, 1)
     assert taken["alert"]["status"] == "acknowledged"
     assert taken["alert"]["acknowledged_by"].startswith("user:")
+    assert (found, found["alert"]["status"], judged.status_code) == (ended, "resolved", 200)
     assert unknown.json()["code"] == "alerts.status_unknown"
 
 

@@ -180,11 +180,15 @@ async def test_definitions_in_use_are_not_changed_under_the_devices(fleet):
     used = await fleet.ask("DELETE", "/tags/definitions/site")
     unknown = await fleet.ask("DELETE", "/tags/definitions/nothing")
     keys, values = await fleet.get("/tags/keys"), await fleet.get("/tags/values/site")
+    wide = await fleet.ask("PUT", "/tags/definitions/site", json={"allowedValues": ["Bonn", "Ulm"]})
+    await fleet.ask("DELETE", f"/devices/{device.uuid}/tags/site")
+    gone = await fleet.ask("DELETE", "/tags/definitions/site")
 
     assert [one.json()["code"] for one in (late, narrow, used)] == ["tag.definition_in_use"] * 3
     assert unknown.json()["code"] == "tag.definition_unknown"
     assert keys.json() == {"keys": ["site"]}
     assert values.json()["values"] == [{"value": "Bonn", "devices": 1}]
+    assert (wide.json()["allowedValues"], gone.json()) == (["Bonn", "Ulm"], {"status": "ok", "key": "site"})
 
 
 async def test_tags_of_many_are_set_with_a_result_for_each(fleet):
