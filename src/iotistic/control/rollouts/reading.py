@@ -11,11 +11,10 @@ from iotistic.control.rollouts.durations import Durations, Sample, learn
 from iotistic.control.rollouts.health import Told, read_samples
 from iotistic.control.rollouts.rebuilding import HostFacts, read_apps
 from iotistic.control.rollouts.spread import Spread, spread_of, total
+from iotistic.control.states.repository import REPORTED_VERSION
 
-# A device may report any version: what is not a whole number of a usual size is none.
-VERSION = "CASE WHEN s.fields->>'version' ~ '^[0-9]{1,15}$' THEN (s.fields->>'version')::bigint END"
 REPORT = (
-    f"s.reported_at, {VERSION} AS version, s.fields->'apps' AS apps, s.fields->'update' AS update, "
+    f"s.reported_at, {REPORTED_VERSION} AS version, s.fields->'apps' AS apps, s.fields->'update' AS update, "
     "s.fields->'facts' AS facts"
 )
 _DEVICES = (
@@ -25,7 +24,7 @@ _DEVICES = (
     f"{REPORT} FROM fleet_devices d "
     "LEFT JOIN device_targets t ON t.device_uuid = d.uuid "
     "LEFT JOIN device_states s ON s.device_uuid = d.uuid "
-    f"LEFT JOIN device_target_history h ON h.device_uuid = d.uuid AND h.version = {VERSION} "
+    f"LEFT JOIN device_target_history h ON h.device_uuid = d.uuid AND h.version = {REPORTED_VERSION} "
     "LEFT JOIN rollout_parts p ON p.device_uuid = d.uuid "
     "AND p.state IN ('waiting', 'updating', 'watching', 'rolling_back') "
     "WHERE d.uuid = ANY($1::uuid[]) ORDER BY d.uuid"

@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from iotistic.control.devices.repository import Database
-from iotistic.control.rollouts.reading import VERSION
+from iotistic.control.states.repository import REPORTED_VERSION
 
 # The newest first: who has been told for hours is not there.
 _UNTAKEN = (
@@ -19,7 +19,7 @@ _UNTAKEN = (
     "JOIN device_targets t ON t.device_uuid = p.device_uuid AND t.version = coalesce(p.back_version, p.to_version) "
     "LEFT JOIN device_states s ON s.device_uuid = p.device_uuid "
     "WHERE p.state IN ('updating', 'rolling_back') AND p.started_at < $1 "
-    f"AND ({VERSION}) IS DISTINCT FROM t.version ORDER BY p.started_at DESC, p.device_uuid LIMIT $2"
+    f"AND ({REPORTED_VERSION}) IS DISTINCT FROM t.version ORDER BY p.started_at DESC, p.device_uuid LIMIT $2"
 )
 _MOST = 20_000
 

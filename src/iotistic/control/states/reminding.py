@@ -18,6 +18,7 @@ import asyncpg
 import structlog
 
 from iotistic.control.devices.repository import Database
+from iotistic.control.states.repository import REPORTED_VERSION
 from iotistic.control.states.service import Announcer
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.postgres.pool import database_errors
@@ -29,17 +30,15 @@ _AGES = tuple(timedelta(minutes=2**power) for power in range(6))
 _LOOKS_BACK = timedelta(hours=1)
 _MOST = 20_000
 # $1, $2: ages as times of deployment, each a range; $3 most. The newest first: who was told for long is not there.
-# A device may report any version: what is not a whole number of a usual size is none.
-_UNTAKEN = """
+_UNTAKEN = f"""
 SELECT t.device_uuid, t.version, t.etag
 FROM unnest($1::timestamptz[], $2::timestamptz[]) AS due (since, until)
 JOIN device_targets t ON t.deployed_at >= due.since AND t.deployed_at < due.until
 JOIN fleet_devices d ON d.uuid = t.device_uuid AND d.is_active
 LEFT JOIN device_states s ON s.device_uuid = t.device_uuid
-WHERE t.version > 1 AND t.version IS DISTINCT FROM
-    CASE WHEN s.fields->>'version' ~ '^[0-9]{1,15}$' THEN (s.fields->>'version')::bigint END
+WHERE t.version > 1 AND t.version IS DISTINCT FROM {REPORTED_VERSION}
 ORDER BY t.deployed_at DESC, t.device_uuid LIMIT $3
-"""
+"""  # noqa: S608  constant
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Any
 from iotistic.control.devices.repository import Database
 from iotistic.control.states.model import Report, Standing, Target
 
+# Of `device_states s`. A device may report any version: what is not a whole number of a usual size is none.
+REPORTED_VERSION = "CASE WHEN s.fields->>'version' ~ '^[0-9]{1,15}$' THEN (s.fields->>'version')::bigint END"
 _TARGET = "version, document, etag, deployed_at, deployed_by"
 
 POLL = (
