@@ -8,7 +8,7 @@ from benchmarks.docker_server import DockerMissing, DockerServer
 from benchmarks.power_cuts import cut_often
 from benchmarks.power_device import PowerDevice
 
-CUTS = 8
+CUTS = int(os.environ.get("POWER_CUTS", "5"))
 SPAN_S = 4.0
 
 pytestmark = pytest.mark.slow

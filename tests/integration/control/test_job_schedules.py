@@ -13,6 +13,7 @@ from device_cloud import code_of
 from job_cloud import HandClock, JobCloud, document, order, served
 from job_keeper_process import fast_clock
 
+KILLS = int(os.environ.get("FAULT_KILLS", "5"))
 START = datetime(2026, 5, 17, 10, 0, 30, tzinfo=UTC)
 
 
@@ -235,7 +236,7 @@ async def test_keepers_that_are_killed_leave_no_moment_without_account(pool, dat
         }
         chance = random.Random(7)
         keepers = [await started(environment) for _ in range(2)]
-        for _ in range(8):
+        for _ in range(KILLS):
             await asyncio.sleep(chance.uniform(0.1, 0.6))
             victim = keepers.pop(0)
             victim.kill()
