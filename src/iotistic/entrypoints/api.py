@@ -72,6 +72,7 @@ _ROOT, _RELEASE = "/api", "/v1"
 BASE = f"{_ROOT}{_RELEASE}"
 PREFIX = f"{BASE}/telemetry"
 _LOOPBACK = "127.0.0.1"
+_EXPRESS_CONNECTIONS = 2  # one group of polls is under way at a time, and one of reports
 _PUBACK_WITHIN_S = 10.0
 _BODY_LIMIT = 10 * 1024 * 1024
 _STREAMED = re.compile(rf"{BASE}/device/[^/]+/logs")
@@ -129,18 +130,12 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
     """Wire the parts, start them, give the port, and stop them in the opposite order."""
     settings.home.create()
     async with contextlib.AsyncExitStack() as stack:
-        pool = await create_pool(
-            with_statement_timeout(settings),
-            application_name="iotistic-api",
-            min_size=0,
-            is_kept_open=True,
-        )
-        stack.callback(pool.terminate)
+        pool, express_pool = await _open_pools(settings, stack)
         hub, checks = await stack.enter_async_context(live_hub(settings, settings.home.run))
         publisher = BrokerPublisher(settings)
         stack.push_async_callback(_cancel, asyncio.create_task(publisher.run()))
         with collecting_nothing():
-            control = ControlPlane.of(_ground(pool, settings, publisher))
+            control = ControlPlane.of(_ground(pool, express_pool, settings, publisher))
             stack.callback(control.close)
             app = create_api_app(
                 pool,
@@ -162,7 +157,8 @@ async def running(settings: ApiSettings) -> AsyncGenerator[int]:
         if is_of_this_machine(settings.device_mqtt_url) and settings.api_host != _LOOPBACK:
             hint = "set DEVICE_MQTT_URL to the broker as devices reach it"
             log.warning("provisioning.broker_of_this_machine", told=settings.device_mqtt_url, hint=hint)
-        stack.push_async_callback(_cancel, asyncio.create_task(open_all(pool)))
+        for one in {pool, express_pool}:
+            stack.push_async_callback(_cancel, asyncio.create_task(open_all(one)))
         # What was made until now stays: the collector looks at it no more, which it did for tens of milliseconds.
         gc.collect()
         gc.freeze()
@@ -208,9 +204,35 @@ def express(app: FastAPI, control: ControlPlane) -> ExpressStates:
     return ExpressStates(Turnstile(app), together=control.together, base=BASE, said=said)
 
 
-def _ground(pool: asyncpg.Pool, settings: ApiSettings, publisher: "BrokerPublisher") -> Ground:
+async def _open_pools(
+    settings: ApiSettings, stack: contextlib.AsyncExitStack
+) -> tuple[asyncpg.Pool, asyncpg.Pool]:
+    """Return the pool of all, and that of devices' polls and reports, which wait for nobody who logs in or searches.
+
+    Together they have as many connections as the settings say; one connection is one pool.
+    """
+    limited = with_statement_timeout(settings)
+    apart = min(_EXPRESS_CONNECTIONS, settings.database_pool_size - 1)
+    pools: list[asyncpg.Pool] = []
+    for size in (settings.database_pool_size - apart, apart):
+        if size:
+            pool = await create_pool(
+                limited.model_copy(update={"database_pool_size": size}),
+                application_name="iotistic-api",
+                min_size=0,
+                is_kept_open=True,
+            )
+            stack.callback(pool.terminate)
+            pools.append(pool)
+    return pools[0], pools[-1]
+
+
+def _ground(
+    pool: asyncpg.Pool, express_pool: asyncpg.Pool, settings: ApiSettings, publisher: "BrokerPublisher"
+) -> Ground:
     return Ground(
         pool=pool,
+        express_pool=express_pool,
         home=settings.home,
         settings=settings,
         publisher=ServicePublisher(publisher.client),

@@ -67,6 +67,8 @@ class Ground:
     operator: SecretStr
     """The token that opens the authority, and everything here."""
     clock: Clock = utc_now
+    express_pool: asyncpg.Pool | None = None
+    """What polls and reports of devices have to themselves, where they are served; otherwise the pool of all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +153,7 @@ class ControlPlane:
             attendance=attendance,
             lifecycle=Lifecycle(pool, trail=trail, parting=presence),
             states=states,
-            together=StatesTogether(pool, witness, events=events, clock=clock),
+            together=StatesTogether(ground.express_pool or pool, witness, events=events, clock=clock),
             offer=offer,
             certificates=certificates,
             provisioning_keys=keys,
