@@ -20,6 +20,8 @@ import structlog
 import uvloop
 from fastapi import APIRouter, FastAPI
 from pydantic import Field, SecretStr
+from starlette.requests import Request
+from starlette.responses import Response
 
 from iotistic.control.access.model import Permission
 from iotistic.control.access.routing import check_routes
@@ -41,7 +43,13 @@ from iotistic.kernel.home import HomeSettings
 from iotistic.kernel.logging import LogSettings, configure_logging
 from iotistic.kernel.mqtt.client import MqttClient
 from iotistic.kernel.mqtt.settings import MqttSettings
-from iotistic.kernel.postgres.pool import DatabaseSettings, create_pool, database_errors, open_all
+from iotistic.kernel.postgres.pool import (
+    DatabaseSettings,
+    DatabaseSlow,
+    create_pool,
+    database_errors,
+    open_all,
+)
 from iotistic.kernel.redis.settings import RedisSettings
 from iotistic.kernel.settings import load_settings
 from iotistic.kernel.web.app import create_app
@@ -49,6 +57,7 @@ from iotistic.kernel.web.auth import BearerAuth
 from iotistic.kernel.web.branches import Branch, Words
 from iotistic.kernel.web.describing import exemplify
 from iotistic.kernel.web.metrics import MetricsAccessSettings
+from iotistic.kernel.web.problems import error_response
 from iotistic.kernel.web.server import serve
 from iotistic.kernel.web.turnstile import Turnstile
 from iotistic.telemetry.dead_letters.repository import DeadLetterRepository
@@ -184,9 +193,15 @@ def create_api_app(
         body_limit=_BODY_LIMIT,
         streamed_bodies=_STREAMED,
     )
+    app.add_exception_handler(asyncpg.QueryCanceledError, _statement_ended)
     install_gate(app, gate)
     app.include_router(_telemetry_routes(pool, hub, publisher), prefix=PREFIX)
     return app
+
+
+async def _statement_ended(_request: Request, exc: Exception) -> Response:
+    log.warning("request.took_too_long", reason=str(exc))
+    return error_response(DatabaseSlow(retry_after_s=5))
 
 
 def add_control(app: FastAPI, control: ControlPlane) -> None:

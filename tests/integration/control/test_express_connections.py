@@ -1,4 +1,4 @@
-"""Devices' polls have connections of their own: whoever holds all others keeps none of them waiting."""
+"""What hangs in the database: devices' polls have connections of their own, and the others hear that they may try again."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ async def device(pool):
 
 
 @pytest.fixture
-async def api(database, tmp_path):
+async def api(request, database, tmp_path):
     settings = ApiSettings(
         iotistic_home=tmp_path / "home",
         database_url=database.url,
@@ -35,6 +35,7 @@ async def api(database, tmp_path):
         database_pool_size=5,
         api_port=0,
         api_token=TOKEN,
+        api_statement_timeout_s=getattr(request, "param", 30.0),
         **made_secrets(Home(tmp_path / "home")),
     )
     async with (
@@ -55,7 +56,7 @@ async def test_polls_are_answered_while_others_hold_every_connection(api, device
             asyncio.create_task(api.get("/users", headers={"Authorization": f"Bearer {TOKEN}"}))
             for _ in range(STUCK)
         ]
-        while await waiting(holder) < HELD:
+        while await waiting(holder) < HELD:  # noqa: ASYNC110  the server sets no event; ends at the deadline
             await asyncio.sleep(0.02)
         began = time.monotonic()
         answered = [(await api.get(**poll)).status_code for _ in range(20)]
@@ -68,6 +69,18 @@ async def test_polls_are_answered_while_others_hold_every_connection(api, device
     assert done == []
     assert took_s < 5
     assert ended == [200] * STUCK
+
+
+@pytest.mark.parametrize("api", [0.2], indirect=True)
+async def test_a_statement_that_takes_too_long_is_no_fault_of_ours(api, database):
+    holder = await open_connection(database, application_name="holder")
+    async with holder.transaction():
+        await holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        answer = await api.get("/users", headers={"Authorization": f"Bearer {TOKEN}"})
+    await holder.close()
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "database.slow")
+    assert answer.headers["Retry-After"] == "5"
 
 
 async def waiting(connection: asyncpg.Connection) -> int:

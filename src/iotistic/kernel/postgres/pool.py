@@ -29,6 +29,12 @@ class DatabaseContended(DatabaseUnavailable):
     code = "database.contended"
 
 
+class DatabaseSlow(DatabaseUnavailable):
+    """The database did not finish this within the time that a request has; try again."""
+
+    code = "database.slow"
+
+
 class DatabaseDenied(Denied):
     """The database refuses this user or password."""
 
