@@ -13,7 +13,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -49,12 +49,31 @@ class Passwords:
         self._threads = ThreadPoolExecutor(threads, "password")
         self._most = threads + queue
         self._running = 0
+        # One more than are hashed: who is next has read what it needs by then.
+        self._turns = asyncio.Semaphore(threads + 1)
+        self._in_line = 0
 
     def close(self) -> None:
         """End the threads once what they do is done, and the processes."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         while self._idle:
             self._idle.pop().close()
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None]:
+        """Wait until a password may be hashed, with what has to be read before and written after.
+
+        Twenty people who log in at once need not ask the database at once, since their passwords are hashed one after
+        the other anyway; it would answer devices later meanwhile. Raises HashingBusy.
+        """
+        if self._in_line >= self._most:
+            raise HashingBusy(hint="try again in a few seconds", retry_after_s=3)
+        self._in_line += 1
+        try:
+            async with self._turns:
+                yield
+        finally:
+            self._in_line -= 1
 
     async def hash(self, password: str) -> str:
         """Return the argon2id hash. Raises HashingBusy."""

@@ -93,7 +93,8 @@ class SessionService:
             raise
         at_least = asyncio.create_task(asyncio.sleep(self._failure_s))
         try:
-            tokens = await self._login(name.strip(), password, origin)
+            async with self._passwords.turn():
+                tokens = await self._login(name.strip(), password, origin)
             if tokens is None:
                 await at_least
                 log.info("login.refused", address=origin.address)

@@ -161,6 +161,25 @@ async def test_logins_past_the_queue_are_asked_to_come_back():
     assert afterwards == (False, None)
 
 
+async def test_only_who_is_next_reads_ahead_while_a_password_is_hashed():
+    passwords = Passwords(threads=1, queue=2)
+    inside, counts = [], []
+
+    async def log_in(number):
+        async with passwords.turn():
+            inside.append(number)
+            counts.append(len(inside))
+            await asyncio.sleep(0.01)
+            inside.remove(number)
+
+    outcomes = await asyncio.gather(*(log_in(number) for number in range(6)), return_exceptions=True)
+    await log_in(6)
+    passwords.close()
+
+    assert Counter(type(outcome) for outcome in outcomes) == {type(None): 3, HashingBusy: 3}
+    assert max(counts) == 2
+
+
 async def test_a_hash_takes_at_least_a_hundred_milliseconds_of_a_processor():
     passwords = Passwords(threads=1)
     before = time.process_time()
