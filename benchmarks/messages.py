@@ -77,7 +77,9 @@ class MessageStream:
         self._id_at = first.index(_ID_MARK)
         self._time_at = first.index(_TIME_MARK)
         self._reading_at = first.index(readings[0], self._time_at)
-        self._sequence_at = first.index(_BINARY_MARK) if self.stamp else 0
+        # From the right: an epoch may end in the bytes of the mark.
+        mark = _BINARY_MARK if self.stamp == "data" else _SEQUENCE_MARK
+        self._sequence_at = first.rindex(mark) if self.stamp else 0
 
     @property
     def width(self) -> int:

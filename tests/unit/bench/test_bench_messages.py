@@ -64,9 +64,10 @@ def test_a_refused_message_stops_the_load():
         count_acknowledgements(bytes.fromhex("4003000287"))
 
 
+@pytest.mark.parametrize("epoch", [0, 0x7E7E7E7E7E], ids=["now", "of the bytes that mark a number"])
 @pytest.mark.parametrize("stamp", ["data", "properties", "pair", "json"])
-def test_stamped_messages_number_every_device_from_one(stamp):
-    stream = MessageStream("json", series=20, devices=10, protocol=5, stamp=stamp)
+def test_stamped_messages_number_every_device_from_one(stamp, epoch):
+    stream = MessageStream("json", series=20, devices=10, protocol=5, stamp=stamp, epoch=epoch)
     times_us = time.time_ns() // 1000 + np.arange(35)
     part = cut(bytes(stream.chunk(np.arange(35) + 1, times_us))).messages
     buffer = Buffer(BufferLimits())
