@@ -7,7 +7,7 @@ own gaps.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import asyncpg
@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 _ASKED_A_ROUND = 200
 _TOLD_A_ROUND = 500
+_AT_A_TIME = 25
+"""Messages that wait for the broker together: hundreds would hold up whatever else it and this process do."""
 _MOST_EXPECTED = 10_000
 _LONGEST_PAUSE_S = 3600.0
 _MOST_TIMES = 30
@@ -62,7 +64,7 @@ class Correspondence:
         due = await self._repository.due(limit=_ASKED_A_ROUND, ranges=MOST_RANGES)
         if not due:
             return 0
-        await asyncio.gather(*map(self._ask_one, due))
+        await few_at_a_time(self._ask_one, due)
         await self._repository.note_asked(
             [(gap["source"], gap["epoch"], self._pause_s(gap["asked"])) for gap in due]
         )
@@ -89,14 +91,15 @@ class Correspondence:
             older_s=self._settings.ledger_confirm_s, limit=_TOLD_A_ROUND, ranges=MOST_RANGES + 1
         )
         if rows:
-            await asyncio.gather(
-                *(self._send(row["source"], delivery.RECEIPT, _confirmation(row)) for row in rows)
-            )
+            await few_at_a_time(self._confirm_one, rows)
             await self._repository.note_confirmed(
                 [(row["source"], row["epoch"]) for row in rows], rows[0]["at"]
             )
         CONFIRMED.inc(len(rows))
         return len(rows)
+
+    async def _confirm_one(self, row: Record) -> None:
+        await self._send(row["source"], delivery.RECEIPT, _confirmation(row))
 
     async def hear(self, topic: str, payload: bytes) -> None:
         """Note what a sender answers, once for each request; what nobody asked for is counted and forgotten.
@@ -144,6 +147,12 @@ class Correspondence:
         if asked + 1 >= _MOST_TIMES:
             return None
         return min(_LONGEST_PAUSE_S, self._settings.ledger_watermark_s * 2.0 ** min(asked, 20))
+
+
+async def few_at_a_time(send: Callable[[Record], Awaitable[None]], rows: Sequence[Record]) -> None:
+    """Send one message for each row. Raises what the first of them raises that fails; some of the others went out."""
+    for start in range(0, len(rows), _AT_A_TIME):
+        await asyncio.gather(*map(send, rows[start : start + _AT_A_TIME]))
 
 
 def _spans(ranges: Sequence[tuple[int, int]]) -> list[Span]:
