@@ -111,6 +111,66 @@ def test_a_window_is_halved_once_for_one_reason_and_never_below_the_least():
     assert window.size == 100
 
 
+def wide_window():
+    """A window that has been halved before, so that it does not double any more."""
+    window = Window(100, 100_000)
+    for _ in range(5):
+        window.grow(window.size)
+    window.halve(-100.0)
+    return window
+
+
+def test_a_machine_that_stops_for_a_moment_does_not_halve_the_window_and_one_that_stays_slow_does():
+    window = wide_window()
+    wide = window.size
+    for moment in range(10):  # two slow looks, and two that are not
+        assert [window.look(times, moment * 2 + at / 2) for at, times in enumerate((1.5, 1.5, 0.4, 0.4))] == [
+            False,
+            False,
+            True,
+            True,
+        ]
+    assert window.size == wide
+    for at in range(3):
+        window.look(1.5, 100 + at / 2)
+
+    assert window.size == wide // 2
+
+
+def test_one_look_is_enough_where_live_readings_wait_for_several_times_as_long_as_they_may():
+    window = wide_window()
+    wide = window.size
+    window.look(5.0, 1.0)
+
+    assert window.size == wide // 2
+
+
+def test_doubling_ends_with_the_first_slow_look():
+    window = Window(100, 100_000)
+    for _ in range(4):
+        window.grow(window.size)
+    window.look(1.1, 1.0)
+    window.grow(800)
+
+    assert window.size == 900
+
+
+def test_live_readings_that_are_slow_while_next_to_nothing_is_granted_do_not_end_the_doubling():
+    window = Window(100, 100_000)
+    for at in range(10):
+        window.look(2.0, float(at))
+    for _ in range(3):
+        window.grow(window.size)
+
+    assert window.size == 800
+
+
+def test_a_window_does_not_grow_while_live_readings_are_nearly_as_slow_as_they_may_be():
+    window = wide_window()
+
+    assert [window.look(times, 1.0) for times in (0.5, 0.8, 0.5)] == [True, False, True]
+
+
 def test_a_window_stays_within_its_bounds():
     window = Window(100, 1000)
     for _ in range(100):

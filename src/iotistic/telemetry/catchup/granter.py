@@ -146,9 +146,7 @@ class Granter:
         quiet = not self.outstanding and not situation.stored
         if quiet and situation.live_delay_s:
             self._usual.append(situation.live_delay_s)
-        elif situation.live_delay_s > self.live_limit_s:
-            self._window.halve(now)
-        elif self._limited:
+        elif self._window.look(situation.live_delay_s / self.live_limit_s, now) and self._limited:
             self._window.grow(situation.stored)
 
     def _measure_rate(self, stored: int, now: float) -> None:
