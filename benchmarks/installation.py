@@ -35,6 +35,10 @@ T = TypeVar("T")
 _MIGRATIONS = Path(iotistic.__file__).parent / "migrations"
 _READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 20.0
+_LOG_STEP_MIB = 16
+_LOG_STEP = """
+SELECT count(pg_logical_emit_message(false, 'bench', repeat('x', 1048576))) FROM generate_series(1, 16)
+"""
 
 
 class InstallationFailed(RuntimeError):  # noqa: N818 - named like the product's errors
@@ -163,6 +167,13 @@ class Installation:
     def execute(self, *statements: str) -> None:
         """Run statements one by one, each in its own transaction."""
         self.run(self._execute(statements))
+
+    def use_log(self, mib: int) -> None:
+        """Leave files for so much of PostgreSQL's log behind, as an installation that ran for a while has them.
+
+        A file that is new is filled with zeros and synced first, while every commit waits.
+        """
+        self.execute(*[_LOG_STEP] * -(-mib // _LOG_STEP_MIB), "CHECKPOINT")
 
     def scalar(self, query: str) -> object:
         """Return the first value of the first row."""

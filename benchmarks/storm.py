@@ -32,6 +32,7 @@ _QUIET_S = 1.0
 _SAY_EVERY_S = 5.0
 _ASK_EVERY_S = 1.0  # to answer, the process of the devices counts what thousands of them keep
 _STORED_WITHIN_S = 120.0
+_LOG_MIB = 2048  # as much as one fleet and its hour write
 _LIVE_WORSE = at_most(2, of="ratio")
 _NOTHING = at_most(0)
 _WAYS = {True: "as granted", False: "all at once"}
@@ -77,6 +78,7 @@ def run(quick: bool, report: Report) -> None:
     with installation(workers=1) as site:
         site.start_stage("ingest", LANE="backlog", INGEST_WORKERS="1")
         site.start_maintenance()
+        site.use_log(_LOG_MIB)
         enrol(site.home, site.authority, sizes.controllers)
         report.progress(f"{sizes.controllers} devices have certificates")
         with StormWatch(site.home.run, "0") as watch, _bystanders(site, sizes):
@@ -96,6 +98,7 @@ class Storm:
     def blow(self, *, granted: bool) -> None:
         """Go through all phases with a new fleet."""
         self._way = _WAYS[granted]
+        self._site.execute("CHECKPOINT")
         with _fleet(self._site, self._sizes, granted=granted) as fleet:
             fleet.tell("connect")
             self._settle(fleet)
