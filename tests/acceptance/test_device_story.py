@@ -187,7 +187,11 @@ def test_what_a_component_says_is_everywhere_at_once(running, wired, wire, strea
 
     wire.publish(wired.topic(mode, connector, component, kind), said | {"timestamp": at})
     sent_at = time.monotonic()
-    until(lambda: len(stream.since(before, at=time_in_answers)) == len(expected), VISIBLE_WITHIN_S)
+    until(
+        lambda: len(stream.since(before, at=time_in_answers)) == len(expected),
+        VISIBLE_WITHIN_S,
+        lambda: f"for {time_in_answers}: on the stream {stream.events[before:]}, asked {answered()}",
+    )
     until(lambda: answered() == expected, VISIBLE_WITHIN_S, lambda: str(answered()))
     visible_s = time.monotonic() - sent_at
 
