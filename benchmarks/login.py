@@ -1,12 +1,17 @@
 """What a login costs, and what it costs others: p99 of paced polls before and while 20 people log in at once.
 
 In rounds, each with both, since a shared machine changes from second to second; medians stand in the table. People ask
-from a process that has connected beforehand and steps back: what it costs them to ask is not what is measured.
+from a process that has connected beforehand and steps back: what it costs them to ask is not what is measured. Beside
+both, polls while the product's own process hashes and nobody logs in: what a busy processor costs on this machine.
 """
 
 import json
 import secrets
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from benchmarks.control_site import BASE, ControlSite, control_site, raw_request
 from benchmarks.framework import Report, at_least, at_most, percentile
@@ -19,6 +24,7 @@ _RATE = 500
 _POLLS = 1000
 _POLLED_S = 3.0
 _SOON_S = 1.5  # until both processes run and are connected
+_HASHES = 200  # more than are computed while polls are measured
 _AHEAD = (
     -10
 )  # devices do not share processors with the cloud: how late the asking process is, is not measured
@@ -46,14 +52,17 @@ class LoginBench:
         self._report.add("CPU of one argon2id", self._hash_ms(), "ms", goal=at_least(100))
         logins = [self._login(name) for name in self._site.site.run(self._people())]
         self._polls(_SOON_S)
-        rounds = [(self._polls(_POLLED_S), *self._both(logins)) for _ in range(self._rounds)]
-        before, during, people = zip(*rounds, strict=True)
+        rounds = [
+            (self._polls(_POLLED_S), self._beside_hashes(), *self._both(logins)) for _ in range(self._rounds)
+        ]
+        before, beside, during, people = zip(*rounds, strict=True)
         self._report.add(f"{_PEOPLE} logins at once, all in after", _median(people, "seconds"), "s")
         self._report.add("one of them, p50", _median(people, "p50_ms"), "ms")
         for name in ("p50", "p99", "max"):
-            was, became = _median(before, f"{name}_ms"), _median(during, f"{name}_ms")
+            was, hashes, became = (_median(some, f"{name}_ms") for some in (before, beside, during))
             goal = at_most(1.5, "ratio") if name == "p99" else None
             self._report.add(f"polls at 500/s before: {name}", was, "ms")
+            self._report.add(f"polls at 500/s beside hashes alone: {name}", hashes, "ms", reference=was)
             self._report.add(f"polls at 500/s during logins: {name}", became, "ms", reference=was, goal=goal)
 
     def _both(self, logins: list[bytes]) -> tuple[HttpSummary, HttpSummary]:
@@ -114,9 +123,29 @@ class LoginBench:
             niceness=_AHEAD,
         )
 
+    def _beside_hashes(self) -> HttpSummary:
+        with _hashing(self._password):
+            return self._polls(_POLLED_S)
+
     def _polls(self, seconds: float) -> HttpSummary:
         with http_load(self._load(seconds)) as load:
             return load.wait(seconds + 60)
+
+
+@contextmanager
+def _hashing(password: str) -> Iterator[None]:
+    """Have the product's process hash one password after the other while the block runs."""
+    command = [sys.executable, "-m", "iotistic.control.accounts.hashing", "4", "65536"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        assert child.stdin is not None
+        child.stdin.write((json.dumps(["hash", password]) + "\n").encode() * _HASHES)
+        child.stdin.flush()
+        time.sleep(_SOON_S)
+        yield
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def _median(summaries: tuple[HttpSummary, ...], name: str) -> float:
