@@ -10,7 +10,9 @@ and is halved when that persists.
 _HELD_S = 1.5
 """Seconds in which it is halved once: as long as it takes until reports show what halving did."""
 _STEPS = 32
+"""Windows that have to be stored for as much again."""
 _NEARLY = 0.7
+"""Times the limit from which on it does not grow."""
 _PERSISTS = 3
 """Slow looks, less those that were not, after which it is halved."""
 _PLAINLY = 4.0
@@ -55,9 +57,8 @@ class Window:
         if now < self._held_until:
             return False
         self._held_until = now + _HELD_S
-        if (
-            self._size > self._least
-        ):  # of the least nobody gets slow: that has other reasons, and says nothing
+        # Of the least nobody gets slow: that has other reasons, and says nothing about how much is too much.
+        if self._size > self._least:
             self._size = self._steep_until = max(self._least, self._size / 2)
         return True
 
