@@ -32,7 +32,6 @@ _QUIET_S = 1.0
 _SAY_EVERY_S = 5.0
 _ASK_EVERY_S = 1.0  # to answer, the process of the devices counts what thousands of them keep
 _STORED_WITHIN_S = 120.0
-_LOG_MIB = 2048  # as much as one fleet and its hour write
 _LIVE_WORSE = at_most(2, of="ratio")
 _NOTHING = at_most(0)
 _WAYS = {True: "as granted", False: "all at once"}
@@ -61,11 +60,13 @@ class Sizes:
     outbox: int
     baseline_s: float
     storm_within_s: float
+    log_mib: int
+    """What one fleet and its hour write to PostgreSQL's log."""
     bystander_rate: float = 100
 
 
-QUICK = Sizes(controllers=100, interval_s=20, outbox=120, baseline_s=3, storm_within_s=10)
-FULL = Sizes(controllers=5_000, interval_s=60, outbox=300, baseline_s=30, storm_within_s=600)
+QUICK = Sizes(controllers=100, interval_s=20, outbox=120, baseline_s=3, storm_within_s=10, log_mib=64)
+FULL = Sizes(controllers=5_000, interval_s=60, outbox=300, baseline_s=30, storm_within_s=600, log_mib=2048)
 
 
 def run(quick: bool, report: Report) -> None:
@@ -78,7 +79,7 @@ def run(quick: bool, report: Report) -> None:
     with installation(workers=1) as site:
         site.start_stage("ingest", LANE="backlog", INGEST_WORKERS="1")
         site.start_maintenance()
-        site.use_log(_LOG_MIB)
+        site.use_log(sizes.log_mib)
         enrol(site.home, site.authority, sizes.controllers)
         report.progress(f"{sizes.controllers} devices have certificates")
         with StormWatch(site.home.run, "0") as watch, _bystanders(site, sizes):
