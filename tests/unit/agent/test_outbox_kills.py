@@ -57,7 +57,9 @@ async def work(folder, say, seed):
             await store.outbox.sent(message.stamp for message in taken)
             for message in taken:
                 say(f"confirming {message.stamp.epoch} {message.stamp.sequence}\n")
-            await store.outbox.confirm(1000, [(one.stamp.sequence, one.stamp.sequence) for one in taken])
+            for epoch in {one.stamp.epoch for one in taken}:
+                numbers = [one.stamp.sequence for one in taken if one.stamp.epoch == epoch]
+                await store.outbox.confirm(epoch, [(number, number) for number in numbers])
             for message in taken:
                 say(f"confirmed {message.stamp.epoch} {message.stamp.sequence}\n")
             await asyncio.sleep(0)
