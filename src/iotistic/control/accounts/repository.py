@@ -116,16 +116,23 @@ async def set_password(
     )
 
 
-async def upgrade_hash(db: Database, user_id: UUID, old: str, better: str) -> None:
-    """Keep a better hash of the same password, unless the password was changed meanwhile."""
-    await db.execute(
-        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2", user_id, old, better
+async def logged_in(
+    db: Database, user_id: UUID, known: str, *, better: str | None, now: datetime
+) -> User | None:
+    """Note a login with the password whose hash is `known`, and keep a better hash of it.
+
+    Return the account as it is now, which nobody else changes until our transaction ends; None if meanwhile it was
+    closed or its password changed.
+    """
+    row = await db.fetchrow(
+        "UPDATE users SET last_login_at = $4, password_hash = COALESCE($3, password_hash) "  # noqa: S608  constant
+        f"WHERE id = $1 AND password_hash = $2 AND is_active RETURNING {_COLUMNS}",
+        user_id,
+        known,
+        better,
+        now,
     )
-
-
-async def logged_in(db: Database, user_id: UUID, now: datetime) -> None:
-    """Note the time of a login."""
-    await db.execute("UPDATE users SET last_login_at = $2 WHERE id = $1", user_id, now)
+    return _user(row) if row else None
 
 
 async def lock_owners(db: Database) -> None:

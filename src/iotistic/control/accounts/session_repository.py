@@ -24,17 +24,21 @@ class RefreshToken:
 
 
 async def open_session(
-    db: Database, user_id: UUID, origin: Origin, *, expires_at: datetime, now: datetime
-) -> UUID:
-    """Begin a session, if the account is active at this moment."""
+    db: Database, user_id: UUID, origin: Origin, secret: Secret, *, expires_at: datetime, now: datetime
+) -> UUID | None:
+    """Begin a session with its first refresh token, if the account is active at this moment."""
     return await db.fetchval(
-        "INSERT INTO user_sessions (user_id, created_at, last_used_at, expires_at, address, user_agent) "
-        "SELECT id, $2, $2, $3, $4, $5 FROM users WHERE id = $1 AND is_active FOR SHARE RETURNING id",
+        "WITH begun AS (INSERT INTO user_sessions (user_id, created_at, last_used_at, expires_at, address, user_agent) "
+        "SELECT id, $2, $2, $3, $4, $5 FROM users WHERE id = $1 AND is_active FOR SHARE RETURNING id) "
+        "INSERT INTO refresh_tokens (id, digest, session_id, issued_at) SELECT $6, $7, id, $2 FROM begun "
+        "RETURNING session_id",
         user_id,
         now,
         expires_at,
         origin.address,
         origin.user_agent[:_LONGEST_AGENT].replace("\0", ""),
+        secret.id,
+        secret.digest,
     )
 
 

@@ -36,7 +36,7 @@ from iotistic.control.accounts.model import (
 )
 from iotistic.control.accounts.passwords import Passwords
 from iotistic.control.accounts.repository import Database
-from iotistic.control.accounts.tokens import REFRESH, AccessTokens
+from iotistic.control.accounts.tokens import REFRESH, AccessTokens, Secret
 from iotistic.control.audit.port import NO_TRAIL, Severity, Subject, Trail
 from iotistic.control.audit.seldom import Seldom
 from iotistic.kernel.postgres.pool import database_errors
@@ -138,26 +138,21 @@ class SessionService:
     async def _start(
         self, db: Database, user: User, *, known: str, better: str | None, origin: Origin
     ) -> Tokens | None:
-        now = self._clock()
-        locked = await repository.lock(db, user.id)
+        now, secret = self._clock(), REFRESH.make()
+        as_is = await repository.logged_in(db, user.id, known, better=better, now=now)
+        session_id = as_is and await session_repository.open_session(
+            db, user.id, origin, secret, expires_at=now + self._lifetime, now=now
+        )
         # Between our look and now the account may have been closed, or its password changed.
-        if locked is None or not locked.is_active or await repository.password_hash(db, user.id) != known:
+        if as_is is None or session_id is None:
             await self._note_refusal(db, ("user", user.id), origin)
             return None
-        if better:
-            await repository.upgrade_hash(db, user.id, known, better)
-        await repository.logged_in(db, user.id, now)
-        session_id = await session_repository.open_session(
-            db, user.id, origin, expires_at=now + self._lifetime, now=now
-        )
         await self._trail.record(
             db, f"user:{user.id}", "login.succeeded", ("session", session_id), origin=origin
         )
-        return await self._issue(db, locked, session_id, now)
+        return self._tokens(as_is, session_id, secret, now)
 
-    async def _issue(self, db: Database, user: User, session_id: UUID, now: datetime) -> Tokens:
-        secret = REFRESH.make()
-        await session_repository.keep_token(db, session_id, secret, now)
+    def _tokens(self, user: User, session_id: UUID, secret: Secret, now: datetime) -> Tokens:
         return Tokens(
             access=self._access_tokens.sign(user, session_id, now),
             access_lifetime_s=self._access_tokens.lifetime_s,
@@ -186,7 +181,9 @@ class SessionService:
         if user is None or not user.is_active:
             return RefreshRefused(hint="log in again")
         await session_repository.prolong(db, session.id, expires_at=now + self._lifetime, now=now)
-        return await self._issue(db, user, session.id, now)
+        secret = REFRESH.make()
+        await session_repository.keep_token(db, session.id, secret, now)
+        return self._tokens(user, session.id, secret, now)
 
     async def _used_again(
         self, db: Database, token_id: str, session: Session, now: datetime

@@ -130,12 +130,11 @@ class Desk:
 
     async def logged_in(self, role: Role = Role.VIEWER, *, user: User | None = None) -> LoggedIn:
         user = user or await self.user(role)
-        now = self.clock()
+        now, secret = self.clock(), REFRESH.make()
         session_id = await session_repository.open_session(
-            self.pool, user.id, Origin("", ""), expires_at=now + timedelta(days=7), now=now
+            self.pool, user.id, Origin("", ""), secret, expires_at=now + timedelta(days=7), now=now
         )
-        secret = REFRESH.make()
-        await session_repository.keep_token(self.pool, session_id, secret, now)
+        assert session_id is not None
         access = AccessTokens(JWT_SECRET, lifetime=timedelta(minutes=15)).sign(user, session_id, now)
         return LoggedIn(user, session_id, access, secret.shown.get_secret_value())
 

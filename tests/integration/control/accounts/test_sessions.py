@@ -8,6 +8,7 @@ import pytest
 from account_builders import PASSWORD
 
 from iotistic.control.access.model import Role
+from iotistic.control.accounts.passwords import Passwords
 
 
 async def test_a_login_by_name_or_mail_address_in_any_case_opens_ones_account(desk):
@@ -68,6 +69,28 @@ async def test_a_cheap_hash_is_replaced_by_a_dear_one_at_login(costly_desk):
 
     kept = await desk.pool.fetchval("SELECT password_hash FROM users WHERE id = $1", user.id)
     assert kept.startswith("$argon2id$v=19$m=65536,t=4,p=1$")
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["is_active = false", "password_hash = '$argon2id$another'"],
+    ids=["account closed", "password changed"],
+)
+async def test_what_happens_to_an_account_while_its_password_is_compared_counts(desk, monkeypatch, change):
+    user = await desk.user()
+    verify = Passwords.verify
+
+    async def verify_and_change(self, password, known):
+        answer = await verify(self, password, known)
+        await desk.pool.execute(f"UPDATE users SET {change} WHERE id = $1", user.id)
+        return answer
+
+    monkeypatch.setattr(Passwords, "verify", verify_and_change)
+    answer = await desk.login(user.username)
+
+    assert answer.status_code == 401
+    assert await desk.pool.fetchval("SELECT last_login_at FROM users WHERE id = $1", user.id) is None
+    assert not await desk.pool.fetchval("SELECT count(*) FROM user_sessions WHERE user_id = $1", user.id)
 
 
 async def test_a_refresh_gives_new_tokens_and_uses_the_old_one_up(desk):
