@@ -206,7 +206,7 @@ class FaultSite:
             **os.environ,
             **self.options.environment(),
             "IOTISTIC_HOME": str(self.home.path),
-            "DATABASE_URL": self.dsn.url,
+            "DATABASE_URL": self._postgres.near.url,
             "DATABASE_PASSWORD_FILE": str(secrets / "postgres-password"),
             "MQTT_SERVICE_HOST": endpoints.service_host,
             "MQTT_SERVICE_PORT": str(endpoints.service_port),

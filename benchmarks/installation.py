@@ -185,7 +185,7 @@ class Installation:
         return {
             **os.environ,
             "IOTISTIC_HOME": str(self.home.path),
-            "DATABASE_URL": self.dsn.url,
+            "DATABASE_URL": self._postgres.near.url,
             "DATABASE_PASSWORD_FILE": str(secrets / "postgres-password"),
             "MQTT_SERVICE_HOST": self.endpoints.service_host,
             "MQTT_SERVICE_PORT": str(self.endpoints.service_port),

@@ -100,7 +100,7 @@ class Site:
         """Start the API, at the same port each time."""
         password = self.dsn.password.get_secret_value() if self.dsn.password else ""
         environment = {
-            "DATABASE_URL": self.dsn.url,
+            "DATABASE_URL": self.server.near.url,
             "DATABASE_PASSWORD": password,
             "DATABASE_POOL_SIZE": "20",
             "API_PORT": str(self.port),

@@ -1,5 +1,6 @@
 """The shipped `iotistic up`, as a process."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,6 +15,10 @@ from pathlib import Path
 import httpx2
 import pytest
 from installation_process import Up, command_environment, eventually, processes_of, run_command, started
+
+from iotistic.kernel.home import Home
+from iotistic.kernel.postgres.claim import running_dsn
+from iotistic.kernel.postgres.pool import open_connection
 
 pytestmark = [pytest.mark.timeout(240)]
 
@@ -135,6 +140,24 @@ def test_taken_ports_give_way_to_free_ones_and_are_said(running):
     assert answer.returncode == 0
     assert not running.ready["api"].endswith(f":{running.taken_port}")
     assert f"port {running.taken_port} is taken" in "".join(running.errors)
+
+
+def test_its_processes_reach_the_database_over_the_socket_and_nobody_over_tcp(running):
+    with asyncio.Runner() as runner:
+        over_tcp = runner.run(connected(running_dsn(Home(running.home))))
+
+    assert len(over_tcp) > 5
+    assert not any(over_tcp)
+
+
+async def connected(dsn):
+    """Return of each client of the server, but the one that asks, whether it came over TCP."""
+    connection = await open_connection(dsn, application_name="test")
+    try:
+        sql = "SELECT client_addr IS NOT NULL FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        return [row[0] for row in await connection.fetch(sql)]
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize(

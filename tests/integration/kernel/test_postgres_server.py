@@ -97,8 +97,9 @@ async def test_the_server_is_durable_checked_and_encrypted_where_it_says_so(serv
     names = ("fsync", "synchronous_commit", "data_checksums", "server_encoding", "listen_addresses",
              "unix_socket_directories", "password_encryption", "jit", "TimeZone")  # fmt: skip
     values = [await run(dsn, f"SHOW {name}") for name in names]
+    sockets = str(server.data.parent / "socket")
 
-    assert values == ["on", "on", "on", "UTF8", "127.0.0.1", "", "scram-sha-256", "off", "UTC"]
+    assert values == ["on", "on", "on", "UTF8", "127.0.0.1", sockets, "scram-sha-256", "off", "UTC"]
     assert await run(dsn, "SELECT datcollate FROM pg_database WHERE datname = current_database()") == "C"
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
@@ -40,6 +42,15 @@ def test_another_database_of_the_same_server_keeps_everything_else():
 
     assert dsn.url == "postgresql://u@h:1/odd%20name?sslmode=require"
     assert (dsn.database, dsn.options()["password"]) == ("odd name", "pw")
+
+
+def test_the_same_database_over_a_socket_keeps_user_and_password():
+    dsn = Dsn.parse("postgresql://u%20x@h:5433/d", SecretStr("pw")).over_socket(Path("/srv/a folder/socket"))
+
+    assert dsn.url == "postgresql://u%20x@/d?host=%2Fsrv%2Fa%20folder%2Fsocket&port=5433"
+    assert Dsn.parse(dsn.url, dsn.password) == dsn
+    assert dsn.with_database("e").url.startswith("postgresql://u%20x@/e?host=")
+    assert dsn.options()["password"] == "pw"
 
 
 def test_settings_read_the_password_from_a_file_and_never_print_it(monkeypatch, tmp_path):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from iotistic.kernel.postgres.tuning import configuration, memory_bytes, shared_memory_bytes
@@ -5,8 +7,8 @@ from iotistic.kernel.postgres.tuning import configuration, memory_bytes, shared_
 MIB = 1024 * 1024
 
 
-def settings(*, memory=4096 * MIB, shared_memory=1024 * MIB, lz4=False):
-    text = configuration(port=5433, memory=memory, shared_memory=shared_memory, lz4=lz4)
+def settings(*, memory=4096 * MIB, shared_memory=1024 * MIB, lz4=False, sockets=None):
+    text = configuration(port=5433, sockets=sockets, memory=memory, shared_memory=shared_memory, lz4=lz4)
     lines = (line.split(" = ") for line in text.splitlines() if " = " in line)
     return {name: value.strip("'") for name, value in lines}
 
@@ -15,8 +17,12 @@ def test_whatever_the_machine_an_acknowledged_commit_is_on_the_disk():
     assert {settings()[name] for name in ("fsync", "synchronous_commit", "full_page_writes")} == {"on"}
 
 
-def test_the_server_listens_on_loopback_only_and_on_no_socket_file():
-    assert (settings()["listen_addresses"], settings()["unix_socket_directories"]) == ("127.0.0.1", "")
+def test_the_server_listens_on_loopback_and_on_a_socket_file_where_one_can_be():
+    folder = Path("/srv/home/engines/postgres/socket")
+
+    assert settings()["listen_addresses"] == "127.0.0.1"
+    assert settings()["unix_socket_directories"] == ""
+    assert settings(sockets=folder)["unix_socket_directories"] == str(folder)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class Postgres:
     progress: Progress
     name: str = "postgres"
     _server: PostgresServer = field(init=False)
-    _dsn: Dsn | None = field(default=None, init=False)
+    _address: Dsn | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._server = PostgresServer(self.home)
@@ -38,19 +38,19 @@ class Postgres:
 
     @property
     def dsn(self) -> Dsn:
-        """Where it listens. Raises PartFailed before the first start."""
-        if self._dsn is None:
+        """Where it listens for our own processes. Raises PartFailed before the first start."""
+        if self._address is None:
             raise PartFailed("PostgreSQL was not started")
-        return self._dsn
+        return self._server.near
 
     async def start(self) -> None:
         """Start it; returns when it takes connections."""
-        before = self._dsn
-        self._dsn = await self._server.start(self.progress)
-        if before is not None and before.url != self._dsn.url:
+        before = self._address
+        self._address = await self._server.start(self.progress)
+        if before is not None and before.url != self._address.url:
             # Our processes hold the old address in their environment, and only a whole start gives a new one.
             await self._server.stop()
-            self._dsn = before
+            self._address = before
             raise PartFailed(
                 "PostgreSQL's port was taken by another program while it was down",
                 hint="free the port, or stop and start `iotistic up`",

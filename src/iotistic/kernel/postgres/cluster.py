@@ -95,11 +95,14 @@ def check_version(data: Path, programs: Binaries) -> None:
         )
 
 
-def configure(data: Path, programs: Binaries, account: Account | None, *, port: int) -> None:
+def configure(
+    data: Path, programs: Binaries, account: Account | None, *, port: int, sockets: Path | None
+) -> None:
     """Write `postgresql.conf` and `pg_hba.conf`."""
     owner = account.owner if account else None
     text = tuning.configuration(
         port=port,
+        sockets=sockets,
         memory=tuning.memory_bytes(),
         shared_memory=tuning.shared_memory_bytes(),
         lz4=programs.has_lz4,

@@ -1,8 +1,9 @@
 """The address of a database, with the password kept apart so that the address can be shown."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypedDict
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 from pydantic import SecretStr
 
@@ -64,6 +65,12 @@ class Dsn:
     def with_database(self, name: str) -> "Dsn":
         """Return the address of another database on the same server."""
         return replace(self, url=_joined(urlsplit(self.url)._replace(path="/" + quote(name))))
+
+    def over_socket(self, folder: Path) -> "Dsn":
+        """Return the address of the same database over the socket that its server has in `folder`."""
+        parts = urlsplit(self.url)
+        query = urlencode({"host": folder, "port": parts.port}, quote_via=quote)
+        return replace(self, url=_joined(parts._replace(netloc=f"{parts.username}@", query=query)))
 
     def options(self) -> ConnectOptions:
         """Return what asyncpg needs to connect: `asyncpg.connect(**dsn.options())`."""

@@ -20,7 +20,7 @@ from iotistic.kernel.engines import engine_folder
 from iotistic.kernel.errors import IotisticError
 from iotistic.kernel.files import write_atomic
 from iotistic.kernel.home import Home
-from iotistic.kernel.postgres import binaries, cluster, leftovers
+from iotistic.kernel.postgres import binaries, cluster, leftovers, sockets
 from iotistic.kernel.postgres.claim import Claim, password_of
 from iotistic.kernel.postgres.cluster import PostgresFailed, failure
 from iotistic.kernel.postgres.dsn import Dsn
@@ -61,6 +61,7 @@ class PostgresServer:
         self._folder: Path | None = None
         self._child: asyncio.subprocess.Process | None = None
         self._dsn: Dsn | None = None
+        self._sockets: Path | None = None
         self._rotation: asyncio.Task[None] | None = None
 
     @property
@@ -79,6 +80,13 @@ class PostgresServer:
         if self._folder is None:
             raise PostgresFailed("the server was never started")
         return self._folder / "data"
+
+    @property
+    def near(self) -> Dsn:
+        """The address for processes of ours: over the socket, where there is one. Raises PostgresFailed."""
+        if self._dsn is None:
+            raise PostgresFailed("the server does not run")
+        return self._dsn.over_socket(self._sockets) if self._sockets else self._dsn
 
     async def start(self, progress: Progress | None = None) -> Dsn:
         """Start the server and return the address of its database, ready for connections.
@@ -138,7 +146,8 @@ class PostgresServer:
         wanted = _remembered(memory) or self._preferred_port
         for _attempt in range(_PORT_ATTEMPTS):
             port = process.pick_port(wanted)
-            cluster.configure(self.data, programs, self._account, port=port)
+            self._sockets = sockets.prepare(self.data.parent, self._account)
+            cluster.configure(self.data, programs, self._account, port=port, sockets=self._sockets)
             try:
                 await self._run(programs, say)
             except _PortTaken:

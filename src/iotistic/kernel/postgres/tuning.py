@@ -11,6 +11,7 @@ _HEADER = "# Written at every start. For settings of your own use ALTER SYSTEM, 
 
 HOST_RULES = f"""{_HEADER}
 # TYPE  DATABASE  USER  ADDRESS         METHOD
+local   all       all                   scram-sha-256
 host    all       all   127.0.0.1/32    scram-sha-256
 """
 
@@ -35,12 +36,15 @@ def shared_memory_bytes(folder: Path = _SHM) -> int:
     return found.f_frsize * found.f_blocks
 
 
-def configuration(*, port: int, memory: int, shared_memory: int, lz4: bool) -> str:
-    """Return `postgresql.conf` for a machine with `memory` bytes. Works on PostgreSQL 14 and later."""
+def configuration(*, port: int, sockets: Path | None, memory: int, shared_memory: int, lz4: bool) -> str:
+    """Return `postgresql.conf` for a machine with `memory` bytes. Works on PostgreSQL 14 and later.
+
+    `sockets` is the folder of its socket (see sockets.py).
+    """
     settings = {
         "listen_addresses": "127.0.0.1",
         "port": port,
-        "unix_socket_directories": "",
+        "unix_socket_directories": str(sockets or ""),
         "max_connections": 100,
         "password_encryption": "scram-sha-256",
         # An acknowledged message is on the disk: these three stay as they are.
