@@ -187,6 +187,7 @@ def create_pool(
     max_inactive_connection_lifetime: float = ...,
     setup: Callable[[Connection], Awaitable[None]] | None = ...,
     init: Callable[[Connection], Awaitable[None]] | None = ...,
+    reset: Callable[[Connection], Awaitable[None]] | None = ...,
     host: str | None = ...,
     port: int | None = ...,
     user: str | None = ...,

@@ -224,7 +224,8 @@ async def _open_pools(
 ) -> tuple[asyncpg.Pool, asyncpg.Pool]:
     """Return the pool of all, and that of devices' polls and reports, which wait for nobody who logs in or searches.
 
-    Together they have as many connections as the settings say; one connection is one pool.
+    Together they have as many connections as the settings say; one connection is one pool. Polls and reports leave
+    nothing behind in a session, so theirs is lean: for a poll, forgetting costs about as much as asking.
     """
     limited = with_statement_timeout(settings)
     apart = min(_EXPRESS_CONNECTIONS, settings.database_pool_size - 1)
@@ -236,6 +237,7 @@ async def _open_pools(
                 application_name="iotistic-api",
                 min_size=0,
                 is_kept_open=True,
+                is_lean=bool(pools),
             )
             stack.callback(pool.terminate)
             pools.append(pool)

@@ -41,3 +41,20 @@ async def test_without_a_database_or_a_right_password_nothing_is_opened_and_noth
 
         assert pool.get_size() == 0
         pool.terminate()
+
+
+async def test_a_lean_pool_asks_nothing_more_than_its_users_do_and_ends_what_they_began(database):
+    pool = await create_pool(settings(database, database_pool_size=1), application_name="lean", is_lean=True)
+    watcher = await create_pool(settings(database), application_name="watcher")
+    said = "SELECT state, query FROM pg_stat_activity WHERE application_name = 'lean'"
+
+    await pool.fetchval("SELECT 42")
+    after_one = tuple(await watcher.fetchrow(said))
+    async with pool.acquire() as connection:
+        await connection.execute("BEGIN")
+    after_begin = tuple(await watcher.fetchrow(said))
+
+    assert after_one == ("idle", "SELECT 42")
+    assert after_begin == ("idle", "ROLLBACK")
+    await pool.close()
+    await watcher.close()

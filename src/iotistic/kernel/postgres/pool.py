@@ -92,16 +92,24 @@ class DatabaseSettings(Settings):
 
 
 async def create_pool(
-    settings: DatabaseSettings, *, application_name: str, min_size: int = 1, is_kept_open: bool = False
+    settings: DatabaseSettings,
+    *,
+    application_name: str,
+    min_size: int = 1,
+    is_kept_open: bool = False,
+    is_lean: bool = False,
 ) -> asyncpg.Pool:
     """Open a pool; `application_name` tells our processes apart in pg_stat_activity.
 
-    With `is_kept_open` a connection that was opened stays, however long nobody uses it.
+    With `is_kept_open` a connection that was opened stays, however long nobody uses it. With `is_lean` it comes back
+    as its user left it, but for an open transaction: a round trip less each time, for those who leave no settings,
+    locks or listeners of a session behind.
 
     Raises DatabaseUnavailable, DatabaseDenied, DatabaseMissing, DatabaseNotConfigured.
     """
     with database_errors():
         return await asyncpg.create_pool(
+            reset=_as_it_is if is_lean else None,
             **settings.dsn.options(),
             min_size=min(min_size, settings.database_pool_size),
             max_size=settings.database_pool_size,
@@ -110,6 +118,10 @@ async def create_pool(
             server_settings={"application_name": application_name},
             max_inactive_connection_lifetime=0 if is_kept_open else _IDLE_S,
         )
+
+
+async def _as_it_is(_connection: asyncpg.Connection) -> None:
+    """Leave a connection's session alone."""
 
 
 async def open_all(pool: asyncpg.Pool) -> None:
