@@ -59,6 +59,7 @@ from iotistic.kernel.web.describing import exemplify
 from iotistic.kernel.web.metrics import MetricsAccessSettings
 from iotistic.kernel.web.problems import error_response
 from iotistic.kernel.web.server import serve
+from iotistic.kernel.web.spacing import Spaced
 from iotistic.kernel.web.turnstile import Turnstile
 from iotistic.telemetry.dead_letters.repository import DeadLetterRepository
 from iotistic.telemetry.dead_letters.routes import dead_letter_router
@@ -83,6 +84,7 @@ PREFIX = f"{BASE}/telemetry"
 _LOOPBACK = "127.0.0.1"
 _EXPRESS_CONNECTIONS = 2  # one group of polls is under way at a time, and one of reports
 _PUBACK_WITHIN_S = 10.0
+_LOGINS_APART_S = 0.01
 _BODY_LIMIT = 10 * 1024 * 1024
 _STREAMED = re.compile(rf"{BASE}/device/[^/]+/logs")
 """Bodies of any size, which are read as they come."""
@@ -214,9 +216,13 @@ def add_control(app: FastAPI, control: ControlPlane) -> None:
 
 
 def express(app: FastAPI, control: ControlPlane) -> ExpressStates:
-    """Return what stands in front of the app: what devices send all day comes no further, and the rest in turns."""
+    """Return what stands in front of the app: what devices send all day comes no further, and the rest in turns.
+
+    Logins wait longest for each other; a password takes longer to be hashed than they are apart.
+    """
     said = [(VERSION_HEADER, VERSION)]
-    return ExpressStates(Turnstile(app), together=control.together, base=BASE, said=said)
+    spaced = Spaced(Turnstile(app), path=f"{BASE}/auth/login", apart_s=_LOGINS_APART_S)
+    return ExpressStates(spaced, together=control.together, base=BASE, said=said)
 
 
 async def _open_pools(
