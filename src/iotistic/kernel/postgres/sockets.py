@@ -5,6 +5,7 @@ password, and its folder is closed to other accounts. TCP stays, for people and 
 """
 
 import os
+import shutil
 from pathlib import Path
 
 from iotistic.kernel.process import Account
@@ -24,9 +25,12 @@ def prepare(folder: Path, account: Account | None) -> Path | None:
     path = str(sockets)
     if len(os.fsencode(sockets / _NAME)) > _LONGEST or not _NOT_IN_A_LIST.isdisjoint(path):
         return None
-    sockets.mkdir(mode=0o700, exist_ok=True)
-    for left in sockets.iterdir():
-        left.unlink()
+    # The folder above belongs to the engines' account, and we may be root: no link that it put here is followed.
+    if sockets.is_dir() and not sockets.is_symlink():
+        shutil.rmtree(sockets)
+    else:
+        sockets.unlink(missing_ok=True)
+    sockets.mkdir(mode=0o700)
     if account is not None:
-        os.chown(sockets, *account.owner)
+        os.chown(sockets, *account.owner, follow_symlinks=False)
     return sockets
