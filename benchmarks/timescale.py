@@ -112,7 +112,7 @@ class TimescaleServer:
         password_file.unlink()
 
     def _configure(self, port: int) -> None:
-        text = configuration(port=port, memory=memory_bytes(), shared_memory=0, lz4=True)
+        text = configuration(port=port, sockets=None, memory=memory_bytes(), shared_memory=0, lz4=True)
         (self._folder / "data/postgresql.conf").write_text(text + _SETTINGS, encoding="utf-8")
 
     @property
