@@ -62,6 +62,8 @@ def test_kills_under_load_lose_and_double_nothing():
         lost, doubled = lost_and_doubled(running, recorders)
 
         reconnects = sum(recorder.reconnects for recorder in recorders)
+        # Rows are stored first; stamps are folded into the ledger moments later.
+        until(lambda: ledger(running)[0]["stored"] >= sum(acknowledged), 30, lambda: ledger(running)[1])
         totals, table = ledger(running)
         sys.stdout.write(table)
         sys.stdout.write(f"{KILLS} kills, {sum(acknowledged)} acknowledged, {reconnects} reconnects\n")
