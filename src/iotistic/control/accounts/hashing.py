@@ -1,7 +1,8 @@
 """Slow hashes of passwords: what is computed, and the process that computes it.
 
 `python -m iotistic.control.accounts.hashing ROUNDS KIB` answers requests from its standard input, a JSON list a line, on
-its standard output, until that ends. It steps back behind everything else that the machine does.
+its standard output, until that ends. It steps back by niceness, which a kernel that groups processes by session
+(autogroup) heeds within a session only; giving the session itself the lowest priority there showed nothing.
 """
 
 import contextlib
