@@ -43,7 +43,8 @@ class AccessChanges:
                 pause_s = _PAUSE_FIRST_S
             except _TROUBLE as exc:
                 log.warning("mqtt_access.not_heard", error=str(exc), pause_s=pause_s)
-                await self._rest(pause_s)
+                # Not for the lost connection, which stays lost while the database is away.
+                await _rest(self._stopping, pause_s)
                 pause_s = min(pause_s * 2, _PAUSE_MOST_S)
 
     def stop(self) -> None:
@@ -59,7 +60,7 @@ class AccessChanges:
             try:
                 self._tell_all()
                 while not self._stopping.is_set():
-                    await self._rest(_LOOK_EVERY_S)
+                    await _rest(self._lost, _LOOK_EVERY_S)
                     await connection.execute("SELECT 1")  # a connection that is dead says so only when asked
             finally:
                 with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
@@ -72,7 +73,8 @@ class AccessChanges:
         for tell in self._tell:
             tell()
 
-    async def _rest(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._lost.wait()
+
+async def _rest(until: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await until.wait()
