@@ -43,7 +43,7 @@ async def test_while_the_database_is_away_it_asks_now_and_then_and_afterwards_it
             await told.wait()
             os.kill(server.pid, signal.SIGKILL)
             await server.process.wait()
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(1.2)  # not a wait: the time in which tries are counted
             tries = sum(line["event"] == "mqtt_access.not_heard" for line in logs)
 
             told.clear()
